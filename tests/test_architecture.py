@@ -41,14 +41,15 @@ def folder_of(path):
     return path.relative_to(SRC).parts[0].removesuffix(".py")
 
 
+@cache
 def imported_names(path, *, type_checking=True):
-    """Yield the full name of every import in a file, also within functions; relative ones resolved.
+    """The full name of every import in a file, also within functions; relative ones resolved.
 
     Args:
         path: The file.
         type_checking: Include imports under ``if TYPE_CHECKING``.
     """
-    package = ["vexp", *path.relative_to(SRC).parent.parts]
+    package, names = ["vexp", *path.relative_to(SRC).parent.parts], []
     nodes = [ast.parse(path.read_text(encoding="utf-8"))]
     while nodes:
         node = nodes.pop()
@@ -57,11 +58,12 @@ def imported_names(path, *, type_checking=True):
             continue
         nodes += ast.iter_child_nodes(node)
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             base = package[: len(package) - node.level + 1] if node.level else []
             module = ".".join([*base, *([node.module] if node.module else [])])
-            yield from (f"{module}.{alias.name}" for alias in node.names)
+            names += [f"{module}.{alias.name}" for alias in node.names]
+    return names
 
 
 def file_of(name):

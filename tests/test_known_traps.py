@@ -20,6 +20,8 @@ from vexp.core.errors import ConfigError
 from vexp.sweep import run_sweep
 from vexp.tracking.services import Service, _random_id
 
+pytestmark = pytest.mark.usefixtures("composed_by_hydra")
+
 PAGE = ROOT / "docs" / "explanation" / "known_traps.md"
 
 

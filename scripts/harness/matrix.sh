@@ -28,7 +28,7 @@ while [ $# -gt 0 ]; do
 done
 
 caches=${XDG_CACHE_HOME:-$HOME/.cache}/vexp-matrix
-common=(simplejpeg pillow rich PyYAML pytest hypothesis)
+common=(simplejpeg pillow rich PyYAML pytest pytest-xdist hypothesis)
 # edge | versions, lowest: those that pyproject.toml allows; hydra-1.4: its release candidate until it is out
 edges=(
   "lowest|3.10|hydra-core==1.3.8 omegaconf==2.3.1 numpy==1.26.* av==17.* opencv-python-headless==4.10.*"
@@ -46,6 +46,7 @@ exact=( # one version of each bound; what is not named here has that of constrai
   "pinned|3.13|hydra-core==1.4.0rc3 omegaconf==2.4.1rc1 numpy==2.4.6 av==19.0.2 opencv-python-headless==5.0.0.93"
 )
 [ "$pinned" = no ] || edges=("${exact[@]}")
+lanes=(-m 'not slow and not gpu')
 # The parts of a leg: name | arguments of pytest
 parts=(
   "compose|tests/config/test_hydra_versions.py tests/config/test_compose.py -k not(torch)"
@@ -109,15 +110,15 @@ leg() { # edge, version, requirements
   fi
   row "$version" "$edge" install "$(versions "$environment/bin/python")" $((SECONDS - start))
   for each in "${parts[@]}"; do
-    local files=${each#*|} filter=()
-    case $files in *" -k "*) filter=(-k "${files#* -k }") files=${files%% -k *} ;; esac
+    local files=${each#*|} filter=("${lanes[@]}")
+    case $files in *" -k "*) filter+=(-k "${files#* -k }") files=${files%% -k *} ;; esac
     # shellcheck disable=SC2086  # several files
     part "$edge" "$version" "${each%%|*}" "$environment/bin/python" -m pytest -q --durations=0 -p no:cacheprovider $files "${filter[@]}"
   done
   if [ "$with_torch" = yes ]; then
     part "$edge" "$version" debug=fast "$environment/bin/python" -m vexp.train debug=fast out_root="$environment/runs"
     part "$edge" "$version" evaluate "$environment/bin/python" -m vexp evaluate run="$(ls -d "$environment"/runs/debug/*)"
-    part "$edge" "$version" training "$environment/bin/python" -m pytest -q --durations=0 -p no:cacheprovider \
+    part "$edge" "$version" training "$environment/bin/python" -m pytest -q --durations=0 -p no:cacheprovider "${lanes[@]}" \
       tests/training/test_resume.py tests/checkpoint tests/optim
     rm -rf "$environment"
   fi

@@ -13,6 +13,7 @@ from vexp.tools.bench.measure import Measurement
 SMALL = ["data.train_clips=2", "data.val_clips=1", "data.batch_size=4", "data.num_workers=1", "device=cpu"]
 
 
+@pytest.mark.integration
 def test_bench_prints_speeds_and_conclusion(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run_command("bench", *SMALL, "seconds=1", "json=bench.json")

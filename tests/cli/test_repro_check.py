@@ -108,6 +108,7 @@ def test_repro_check_names_first_difference(
     )
 
 
+@pytest.mark.integration
 def test_repro_check_lists_nondeterministic_operations(repro_check, capsys: pytest.CaptureFixture[str]) -> None:  # type: ignore[no-untyped-def]
     assert repro_check("data.num_workers=0", *faulty("put")) == 0
     assert "operations without a deterministic implementation: put_" in capsys.readouterr().out

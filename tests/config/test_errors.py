@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -109,20 +110,28 @@ COMMANDS = [
 ]
 
 
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("options")
     for name, text in FILES.items():
-        path = tmp_path / "my_conf" / name
+        path = folder / "my_conf" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+    return folder
 
 
-def error_of(overrides: list[str]) -> ConfigError:
-    """The error with which a run of these overrides is refused."""
+@pytest.fixture
+def errors(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., ConfigError]:
+    """The working folder has files of options; return the function that composes."""
+    monkeypatch.chdir(folder)
+    return error_of
+
+
+@cache
+def error_of(*overrides: str) -> ConfigError:
+    """The error with which a run of these overrides is refused; each is composed once for all tests."""
     with pytest.raises(ConfigError) as caught:
-        check_inputs(compose(overrides, config_dirs=["my_conf"]), Provenance(overrides=overrides))
+        check_inputs(compose(overrides, config_dirs=["my_conf"]), Provenance(overrides=list(overrides)))
     return caught.value
 
 
@@ -130,35 +139,50 @@ def error_of(overrides: list[str]) -> ConfigError:
     ("overrides", "key", "value", "fragment", "origin"), INVALID, ids=[" ".join(row[0]) for row in INVALID]
 )
 def test_invalid_override_gives_error_with_fields(
-    overrides: list[str], key: str, value: Any, fragment: str, origin: str, folder: Path
+    overrides: list[str], key: str, value: Any, fragment: str, origin: str, errors: Callable[..., ConfigError]
 ) -> None:
-    error = error_of(overrides).errors[0]
+    error = errors(*overrides).errors[0]
     assert (error.key, error.value) == (key, value)
     assert fragment in error.rule + error.hint
     assert error.origin == origin
 
 
-def test_several_invalid_overrides_give_all_errors(folder: Path) -> None:
-    error = error_of(["optimizer.lr=-1", "data.batch_size=0", "device=gpu"])
+def test_several_invalid_overrides_give_all_errors(errors: Callable[..., ConfigError]) -> None:
+    error = errors("optimizer.lr=-1", "data.batch_size=0", "device=gpu")
     assert {each.key for each in error.errors} == {"optimizer.lr", "data.batch_size"}  # device: a rule of the root
     assert str(error) == "\n".join(map(str, error.errors))
 
 
-def test_missing_lists_give_all_errors(folder: Path) -> None:
-    error = error_of(["data=video_list", "data.train.ann_file=no.txt", "data.val.ann_file=no.txt"])
+def test_missing_lists_give_all_errors(errors: Callable[..., ConfigError]) -> None:
+    error = errors("data=video_list", "data.train.ann_file=no.txt", "data.val.ann_file=no.txt")
     assert [(type(each), each.key) for each in error.errors] == [
         (MissingInputError, "data.train.ann_file"), (MissingInputError, "data.val.ann_file"),
     ]  # fmt: skip
 
 
-def test_messages_are_those_of_the_golden_file(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def check_messages(command: Callable[[Sequence[str]], int], folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """All wording of errors is reviewed in tests/golden/messages.txt; other tests assert fields."""
     blocks = []
     for overrides in [*(row[0] for row in INVALID), *COMMANDS]:
-        assert train.main(["--config-dir", "my_conf", *overrides]) == 2, overrides
+        assert (train.main if overrides in COMMANDS else command)(["--config-dir", "my_conf", *overrides]) == 2
         blocks.append(f"$ vexp train {' '.join(overrides)}\n{capsys.readouterr().err}")
     assert not list(folder.glob("runs/*/*/config.yaml")), "a refused command makes no run folder"
     check_golden("messages.txt", "\n".join(blocks).replace(str(folder), "FOLDER"))
+
+
+def test_messages_are_those_of_the_golden_file(
+    errors: Callable[..., ConfigError], folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(argv: Sequence[str]) -> int:
+        raise errors(*argv[2:])
+
+    check_messages(lambda argv: run_command(refuse, argv), folder, capsys)
+
+
+@pytest.mark.integration
+@pytest.mark.usefixtures("errors")
+def test_command_prints_the_messages_of_the_golden_file(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    check_messages(train.main, folder, capsys)
 
 
 def test_invalid_override_is_refused_before_torch_is_imported(tmp_path: Path) -> None:
@@ -196,17 +220,12 @@ def test_invalid_override_is_refused_before_torch_is_imported(tmp_path: Path) ->
     ],
 )
 def test_absurd_override_raises_a_short_error_with_its_key(override: str, key: str, fragment: str) -> None:
-    error = error_of_defaults([override])
+    with pytest.raises(ConfigError) as caught:
+        check_inputs(compose([override]), Provenance(overrides=[override]))
+    error = caught.value
     assert error.key == key
     assert fragment in str(error)
     assert len(str(error)) < 500
-
-
-def error_of_defaults(overrides: list[str]) -> ConfigError:
-    """The error of overrides alone, without a folder of options."""
-    with pytest.raises(ConfigError) as caught:
-        check_inputs(compose(overrides), Provenance(overrides=overrides))
-    return caught.value
 
 
 def test_command_shortens_long_words_of_any_message(capsys: pytest.CaptureFixture[str]) -> None:

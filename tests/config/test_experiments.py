@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support.huggingface import PROCESSOR, tiny_config
+from support.tables import default_lane_has
 
 from vexp.config.compose import compose
 from vexp.config.search_path import conf_dir
@@ -77,7 +78,7 @@ def test_fine_tuning_takes_the_clips_of_the_model(
         assert adapted.model.lora.scale == 2
 
 
-@pytest.mark.parametrize("name", PUBLISHED)
+@pytest.mark.parametrize("name", default_lane_has(5, list(PUBLISHED)))
 def test_recipe_has_values_of_its_source(name: str) -> None:
     of_flow = ["data.train.ann_file=a.txt", "data.val.ann_file=b.txt"]
     config = compose([f"experiment={name}", *(of_flow if "flow_" in name else ["data=folder", "data.root=videos"])])

@@ -12,12 +12,14 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from support.composing import compose_from_options, composing_with
 from support.paths import GOLDEN_DIR
 
 from vexp.config.command import run_command
 from vexp.config.compose import compose
-from vexp.config.saved import SavedConfig, read_saved_config, saved_config
-from vexp.core.errors import UserError
+from vexp.config.plugins import option_class
+from vexp.config.saved import read_saved_config, saved_config
+from vexp.core.errors import ConfigError, UserError
 
 RUN = GOLDEN_DIR / "run_folders" / "by_type"
 #: Commands that read a run's config.yaml or the config inside a checkpoint, as (module, arguments).
@@ -102,6 +104,19 @@ def call(door: str, run: Path) -> int:
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
+def test_hostile_saved_config_is_refused(attack: str, tmp_path: Path) -> None:
+    changes, fragment = ATTACKS[attack]
+    values = changed(yaml.safe_load((RUN / "config.yaml").read_text()), changes)
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
+    with pytest.raises(UserError) as refused:
+        compose(saved=read_saved_config(tmp_path / "config.yaml"))
+    assert fragment in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [pytest.param(name, marks=() if name == "plugins" else pytest.mark.integration) for name in ATTACKS],
+)
 @pytest.mark.parametrize("door", DOORS)
 def test_command_refuses_hostile_saved_config(
     door: str, attack: str, run: Path, capsys: pytest.CaptureFixture[str]
@@ -238,7 +253,10 @@ def test_aliases_of_option_files_are_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["..", ".", "", "../../x", "/anywhere", "a/../../b", "~/x"])
 @pytest.mark.parametrize("key", ["run_name", "sweep.name"])
 def test_name_of_run_or_sweep_that_leaves_its_folder_is_refused(key: str, name: str) -> None:
-    with pytest.raises(ValueError, match=rf"{key}=.*must be the name of a folder"):
+    with (
+        composing_with(compose_from_options),
+        pytest.raises(ValueError, match=rf"{key}=.*must be the name of a folder"),
+    ):
         compose([f"{key}='{name}'"])
 
 
@@ -264,15 +282,12 @@ def test_name_of_run_or_sweep_that_leaves_its_folder_is_refused(key: str, name: 
     ],
 )
 def test_target_must_be_defined_as_option(target: str) -> None:
-    saved = read_saved_config(RUN / "config.yaml")
-    with pytest.raises(ValueError, match=rf"optimizer\._target_={re.escape(target)}: "):
-        compose(saved=SavedConfig(saved.values | {"optimizer": {"_target_": target}}, saved.path))
+    with pytest.raises(ConfigError, match=rf"_target_={re.escape(target)}: "):
+        option_class(target, [])
 
 
 @pytest.mark.parametrize(
     "target", ["torch.optim.SGD", "torchvision.models.video.r3d_18", "torchvision.models.VisionTransformer"]
 )
 def test_targets_of_torch_and_torchvision_are_found(target: str) -> None:
-    from vexp.config.plugins import option_class
-
     assert option_class(target, []).__name__ == target.rpartition(".")[2]

@@ -30,6 +30,7 @@ def commands(script: Path) -> list[list[str]]:
     return [shlex.split(line) for line in lines if line and not line.startswith("#")]
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
 def test_multirun_example_lines_compose(script: Path) -> None:
     comment = [line for line in script.read_text().splitlines() if line.startswith("# ")]

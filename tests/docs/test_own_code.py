@@ -47,6 +47,7 @@ def test_own_code_page_has_commands() -> None:
     assert len(COMMANDS) == 4
 
 
+@pytest.mark.integration
 def test_own_code_examples_train_together(own_code: Path, tiny: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """One run with the model, the dataset and the transform; tests/test_docs.py types each command as it stands."""
     words = list(dict.fromkeys(word for command in COMMANDS if command != OF_TASK for word in shlex.split(command)[2:]))
@@ -58,6 +59,7 @@ def test_own_code_examples_train_together(own_code: Path, tiny: list[str], monke
     assert all(line in saved for line in ("width: 16", "folder: clips", "probability: 0.5"))
 
 
+@pytest.mark.integration
 def test_own_task_trains_and_is_evaluated(own_code: Path, tiny: list[str]) -> None:
     """The metrics of the log and of the report are those of the task; a wrong metric is refused by name."""
     words = [*shlex.split(OF_TASK)[2:], *(word for word in tiny if not word.startswith(("data.", "epochs")))]

@@ -35,6 +35,7 @@ def test_page_has_a_program_for_each_kind_of_loop() -> None:
     assert names == {"my_loops/plain.py", "my_loops/with_lightning.py", "my_loops/with_transformers.py"}
 
 
+@pytest.mark.integration
 def test_plain_loop_runs(loops: Path, capsys: pytest.CaptureFixture[str]) -> None:
     runpy.run_path(str(loops / "plain.py"))
     assert re.fullmatch(r"top1_acc [01]\.\d{3} of 2 videos\n", capsys.readouterr().out)

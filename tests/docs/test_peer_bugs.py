@@ -200,12 +200,14 @@ def test_a_resumed_run_replays_the_order_of_the_first_epoch() -> None:
     assert [index for _, index in whole[0]] != [index for _, index in whole[3]]
 
 
+@pytest.mark.integration
 def test_a_resumed_run_has_another_dropout(run: Path, tmp_path: Path) -> None:
     """The generators are part of the checkpoint: equal to the bit, from within an epoch."""
     train.run(compose([*WORDS, f"resume={run}/checkpoints/step_4.pth"]), tmp_path / "resumed")
     assert records(tmp_path / "resumed") == [record for record in records(run) if record["step"] > 4]
 
 
+@pytest.mark.integration
 def test_resuming_a_finished_run_says_nothing_and_does_nothing(run: Path, tmp_path: Path) -> None:
     """Here a message states it, and files that a kill prevented are written."""
     folder = tmp_path / "run"

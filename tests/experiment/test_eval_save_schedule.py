@@ -77,6 +77,7 @@ def test_schedule_saves_after_early_stop() -> None:
     assert not make_schedule(*OVERRIDES, "checkpoint.save_last=false").saves_after(4, early_stopped=True)
 
 
+@pytest.mark.integration
 def test_run_logs_evaluates_and_saves_at_scheduled_steps(tmp_path: Path, tiny: list[str]) -> None:
     overrides = [*tiny, "eval.interval=3", "eval.by_epoch=false", "log.interval=3", "log.by_epoch=true",
                  "checkpoint.by_epoch=false", "checkpoint.interval=5", "checkpoint.max_keep_ckpts=-1"]  # fmt: skip

@@ -31,6 +31,7 @@ def weight_file(path: Path) -> dict[str, torch.Tensor]:
     return state
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("key", ["init_from", "model.weights.path"])
 def test_run_from_weights_resumes_without_their_file(key: str, tmp_path: Path) -> None:
     state = weight_file(tmp_path / "w.pth")
@@ -48,6 +49,7 @@ def test_run_from_weights_resumes_without_their_file(key: str, tmp_path: Path) -
     assert (result["status"], result["step"]) == ("done", 2)
 
 
+@pytest.mark.integration
 def test_model_init_is_applied_and_logged(tmp_path: Path) -> None:
     overrides = [*OVERRIDES, "model.init={type:Constant,val:0,bias:3,layer:Linear}", "optimizer.lr=0", "max_steps=1"]
     train.run(compose(overrides), tmp_path)

@@ -70,6 +70,7 @@ def test_frozen_parameters_and_statistics_do_not_change(grouped: Path) -> None:
     assert changed == {"stage1", "stage2", "stage3", "head"}
 
 
+@pytest.mark.integration
 def test_resume_with_parameter_groups_gives_equal_weights(grouped: Path, tmp_path: Path) -> None:
     run(tmp_path, [*OVERRIDES, f"resume={grouped}/checkpoints/epoch_1.pth"])
     assert read_metrics(tmp_path, "train") == read_metrics(grouped, "train")[4:]
@@ -77,6 +78,7 @@ def test_resume_with_parameter_groups_gives_equal_weights(grouped: Path, tmp_pat
     assert "changed since" not in log(tmp_path)
 
 
+@pytest.mark.integration
 def test_resume_logs_changed_learning_rates_by_group(grouped: Path, tmp_path: Path) -> None:
     kept = [override for override in OVERRIDES if "head.lr_mult" not in override]
     rate = "optimizer.paramwise.custom_keys.head.lr_mult=4"

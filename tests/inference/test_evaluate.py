@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from support.run_files import assert_same_weights, read_checkpoint, read_metrics
+from support.tables import default_lane_has
 
 from vexp import compose, train
 from vexp.cli import evaluate
@@ -42,7 +43,7 @@ VIEWS = {
 }  # fmt: skip
 
 
-@pytest.fixture(scope="module", params=VIEWS)
+@pytest.fixture(scope="module", params=default_lane_has(1, list(VIEWS)))
 def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     folder = tmp_path_factory.mktemp("trained")
     overrides = [
@@ -133,6 +134,7 @@ def test_automatic_class_weights_are_logged_and_saved_as_numbers(trained: tuple[
 # ---- schedule and best checkpoint ----
 
 
+@pytest.mark.integration
 def test_evaluation_does_not_change_training_records(tmp_path: Path, tiny: list[str]) -> None:
     """A run that evaluates at every step has the training records and weights of one that never evaluates."""
     overrides = [*tiny, "model.dropout=0.3", "log.interval=3", "log.by_epoch=false", "epochs=1", "data.val.indices=2"]
@@ -143,6 +145,7 @@ def test_evaluation_does_not_change_training_records(tmp_path: Path, tiny: list[
     assert_same_weights(tmp_path / "never", tmp_path / "often")
 
 
+@pytest.mark.integration
 def test_best_of_evaluation_before_training_is_saved_at_step_0(tmp_path: Path, tiny: list[str]) -> None:
     """Without a learning rate the first weights stay the best; their checkpoint has step 0 and epoch 0."""
     run(tmp_path, [*tiny, "eval.start=0", "optimizer=sgd", "optimizer.lr=0", "model.norm=group"])
@@ -154,6 +157,7 @@ def test_best_of_evaluation_before_training_is_saved_at_step_0(tmp_path: Path, t
     assert result["best"] == best
 
 
+@pytest.mark.integration
 def test_best_score_of_zero_is_saved(tmp_path: Path, tiny: list[str]) -> None:
     overrides = [*tiny, "optimizer=sgd", "optimizer.lr=0", "eval.metrics=[top_k_accuracy]", "eval.topk=1", "epochs=1"]
     run(tmp_path, [*overrides, "data.train.indices=[0]", "data.val.indices=[1,2]"])
@@ -176,6 +180,7 @@ STALLED = [
 ]
 
 
+@pytest.mark.integration
 def test_patience_stops_run_early_and_after_resume(tmp_path: Path, tiny: list[str]) -> None:
     """Without a learning rate all evaluations are equal: the first is the best, and patience ends two later."""
     overrides = [*tiny, *STALLED, "eval.patience=2", "checkpoint.max_keep_ckpts=-1"]
@@ -239,6 +244,7 @@ def test_train_step_of_several_labels_and_views_averages_loss(tiny: list[str]) -
     torch.testing.assert_close(values["loss"], expected.detach())
 
 
+@pytest.mark.integration
 def test_run_with_several_labels_is_evaluated_and_rescored(tmp_path: Path, motion_cache: Path, tiny: list[str]) -> None:
     """Train and evaluate; then the commands evaluate and rescore give the same metrics."""
     compose(["data.train_clips=2", "data.val_clips=1"]).data.source("train")

@@ -17,6 +17,8 @@ from vexp.model.config import Model, Tiny3d
 from vexp.model.registry import REGISTRY
 from vexp.model.zoo_transformers import TimeSformer
 
+pytestmark = pytest.mark.integration
+
 PROBE = {"probe": "attentive", "probe_depth": 2, "probe_heads": 2}
 PROGRAMS = ("torch", "onnx")  # formats with the model's code
 

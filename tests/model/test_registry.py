@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import yaml
 from support.paths import ROOT
+from support.small_models import one_of_each_family
 
 from vexp import compose
 from vexp.config.options import options
@@ -13,19 +14,19 @@ from vexp.model.flops import measure
 from vexp.model.registry import LOCALIZERS, REGISTRY, TORCHVISION
 
 OPTIONS = ROOT / "conf" / "model"
-#: The smaller models of their families are measured in the default lane.
+#: The smaller models of their families are measured without ``-m slow``, and the first of each in the default lane.
 LARGE = (
     "swin3d_s", "swin3d_b", "x3d_l", "videomae_l", "videomae_g", "mvitv2_b", "mvitv2_l", "swin_s", "swin_b", "swin_l",
     "uniformer_b", "uniformerv2_l14", "uniformerv2_l14_336", "slowfast_r101", "slowfast_r101_r50",
 )  # fmt: skip
-PUBLISHED = [
-    pytest.param(name, marks=pytest.mark.slow) if name in LARGE else name
-    for name, model in REGISTRY.items()
-    if model.published is not None
+PUBLISHED = [name for name, model in REGISTRY.items() if model.published is not None]
+MEASURED = [
+    *one_of_each_family([name for name in PUBLISHED if name not in LARGE]),
+    *(pytest.param(name, marks=pytest.mark.slow) for name in PUBLISHED if name in LARGE),
 ]
 
 
-@pytest.mark.parametrize("name", PUBLISHED)
+@pytest.mark.parametrize("name", MEASURED)
 def test_measure_registered_model_equals_published_size(name: str) -> None:
     """Parameters within 1 %, multiply-accumulates within 3 %, on the meta device."""
     model = REGISTRY[name]

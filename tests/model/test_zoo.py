@@ -10,6 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from support.small_models import small_model
+from support.tables import default_lane_has
 from torch import Tensor, nn
 
 from vexp.core.errors import UserError
@@ -65,7 +66,7 @@ CHEAP: dict[str, tuple[Model, tuple[int, int, int]]] = {
 }
 
 
-@pytest.mark.parametrize("name", DOCUMENTED)
+@pytest.mark.parametrize("name", default_lane_has(4, list(DOCUMENTED)))
 def test_build_model_stages_have_documented_shapes(name: str) -> None:
     table = dict(re.findall(r"^ +(\S+) +\(N, ([\d, ]+)\)$", DOCUMENTED[name].__doc__ or "", re.MULTILINE))
     assert len(table) >= 6
@@ -96,7 +97,7 @@ def unreached(model: nn.Module, clips: Tensor) -> list[str]:
     return [n for n, p in model.named_parameters() if p.grad is None or not p.grad.isfinite().all() or not p.grad.any()]
 
 
-@pytest.mark.parametrize("name", CHEAP)
+@pytest.mark.parametrize("name", default_lane_has(5, list(CHEAP)))
 def test_backward_small_model_reaches_every_parameter(name: str) -> None:
     torch.manual_seed(0)
     option, size = CHEAP[name]

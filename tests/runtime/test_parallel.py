@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from support.tables import default_lane_has
 from torch import nn
 
 from vexp import compose
@@ -102,7 +103,10 @@ def assert_same_state(actual: Any, expected: Any) -> None:
         assert actual == expected
 
 
-@pytest.mark.parametrize("name", [name for name, cls in options()["optimizer"].items() if cls.supports_shards])
+@pytest.mark.parametrize(
+    "name",
+    default_lane_has(2, [name for name, cls in options()["optimizer"].items() if cls.supports_shards]),
+)
 def test_fsdp_trains_as_the_plain_model_and_saves_the_same_state(name: str) -> None:
     option = options()["optimizer"][name](paramwise=Paramwise(layer_decay=0.5))
     expected, plain = train("single", option)

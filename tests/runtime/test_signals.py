@@ -70,6 +70,7 @@ def signal_after(monkeypatch: pytest.MonkeyPatch, steps: int, *numbers: signal.S
     monkeypatch.setattr(Recorder, "record", record)
 
 
+@pytest.mark.integration
 def test_interrupted_run_resumes_with_equal_weights(
     tmp_path: Path, tiny: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -88,6 +89,7 @@ def test_interrupted_run_resumes_with_equal_weights(
     assert_same_weights(folder, tmp_path / "straight")
 
 
+@pytest.mark.integration
 def test_signal_during_evaluation_resumes_with_equal_result(
     tmp_path: Path, tiny: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -118,6 +120,7 @@ def test_signal_during_evaluation_resumes_with_equal_result(
     assert read_checkpoint(folder, "best.pth")["best"] == read_checkpoint(tmp_path / "straight", "best.pth")["best"]
 
 
+@pytest.mark.integration
 def test_second_sigint_raises_without_saving(tmp_path: Path, tiny: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """The previous checkpoint stays intact; the one being written may be missing."""
     overrides = [*tiny, "checkpoint.by_epoch=false"]

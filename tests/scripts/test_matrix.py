@@ -65,6 +65,7 @@ def test_matrix_script_is_valid_and_refuses_other_words() -> None:
 WRONG = ["optimizer=sdg", "optimizer.lr=-1", "epochs=0", "~init_from", "lr=0.1", "img_norm.mean=[1]", "nope=1"]
 
 
+@pytest.mark.integration
 def test_errors_do_not_depend_on_assertions() -> None:
     """With PYTHONOPTIMIZE=1 (python -O) Python skips every assert."""
     code = f"from vexp import train\nfor word in {WRONG}: print(train.main([word]), flush=True)"
@@ -96,6 +97,7 @@ print(train.main(["optimizer=sdg"]))
 """
 
 
+@pytest.mark.integration
 def test_compose_messages_and_signals_work_with_what_windows_has(tmp_path: Any) -> None:
     done = subprocess.run(
         [sys.executable, "-c", AS_ON_WINDOWS, str(tmp_path)], capture_output=True, text=True, check=True

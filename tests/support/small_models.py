@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 from unittest import mock
 
+import pytest
 from torch import nn
 
 from vexp.model import zoo_frames, zoo_transformers
@@ -72,3 +75,9 @@ def small_model(name: str, num_classes: int) -> tuple[nn.Module, tuple[int, int,
         if isinstance(part, nn.Dropout | StochasticDepth):
             part.p = 0.0
     return model, size
+
+
+def one_of_each_family(names: Sequence[str]) -> list[Any]:
+    """Return the models of a test: the first of each family for the default lane, the others as integration tests."""
+    first = {type(REGISTRY[name].option()): name for name in reversed(names)}
+    return [pytest.param(name, marks=() if name in first.values() else pytest.mark.integration) for name in names]

@@ -6,6 +6,7 @@ import copy
 import csv
 import json
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,7 @@ def test_run_writes_boxes_that_score_measures_alike(finished: Path) -> None:
         assert len(list(csv.DictReader(file))) == 8
 
 
+@pytest.mark.integration
 def test_resume_within_an_epoch_is_equal_to_the_bit(finished: Path, tmp_path: Path) -> None:
     overrides = [*TINY, *STEPWISE, "data.num_workers=0", "data.eval_batch_size=2"]
     train.run(compose([*overrides, f"resume={finished}/checkpoints/step_2.pth"]), tmp_path)
@@ -146,12 +148,17 @@ def step_of_processes(step: int, *, nproc: int, batch_size: int, accumulate: int
     return parts
 
 
+@cache
+def step_of_one_process(step: int) -> dict[str, Any]:
+    return step_of_processes(step, nproc=1, batch_size=4)[0]
+
+
 @pytest.mark.parametrize(("nproc", "batch_size", "accumulate"), [(2, 2, 1), (4, 1, 1), (1, 2, 2)])
 @pytest.mark.parametrize("step", [0, 3])  # the last step of the epoch has 3 key frames
 def test_parts_of_a_step_give_the_gradient_of_one_batch(
     step: int, nproc: int, batch_size: int, accumulate: int
 ) -> None:
-    single = step_of_processes(step, nproc=1, batch_size=4)[0]
+    single = step_of_one_process(step)
     parts = step_of_processes(step, nproc=nproc, batch_size=batch_size, accumulate=accumulate)
     assert sum(part["loss"] for part in parts) / nproc == pytest.approx(single["loss"], rel=1e-5)
     mean = torch.stack([torch.cat([g.flatten() for g in part["gradients"]]) for part in parts]).mean(0)
@@ -387,6 +394,7 @@ def test_boxes_csv_of_a_model_without_detections_lists_every_key_frame(finished:
     assert len(table.key_frames) == 5
 
 
+@pytest.mark.integration
 def test_evaluation_writes_nothing_into_the_working_directory(
     finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -398,6 +406,7 @@ def test_evaluation_writes_nothing_into_the_working_directory(
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
+@pytest.mark.integration
 def test_predict_writes_boxes_an_annotated_video_and_a_sheet(finished: Path, tmp_path: Path) -> None:
     from vexp.cli import predict
     from vexp.data.decoding import open_video
@@ -427,6 +436,7 @@ def test_predict_writes_boxes_an_annotated_video_and_a_sheet(finished: Path, tmp
         predict.main([*arguments, f"boxes={files.persons}", "window=1"])
 
 
+@pytest.mark.integration
 def test_predict_finds_persons_with_a_detector(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A detector of torchvision's interface, whose weights come from a file."""
     from vexp.cli import predict
@@ -499,6 +509,7 @@ def test_export_of_boxes_is_refused_in_a_sentence_and_of_weights_works(finished:
     assert export.main([f"run={finished}", "format=safetensors", f"out={tmp_path}/model.safetensors"]) == 0
 
 
+@pytest.mark.integration
 def test_show_batch_draws_boxes(tmp_path: Path) -> None:
     from vexp.cli import show
 

@@ -16,6 +16,7 @@ import pytest
 import torch
 from support.archives import write_zip
 from support.segments import ACTIONFORMER, BMN, DURATION, data_overrides, write_segment_data
+from support.tables import default_lane_has
 
 from vexp import compose, train
 from vexp.__main__ import main
@@ -41,7 +42,7 @@ def overrides(folder: Path, model: str, *more: str) -> list[str]:
     return [*data_overrides(folder), *MODELS[model], *more]
 
 
-@pytest.fixture(scope="module", params=list(MODELS))
+@pytest.fixture(scope="module", params=default_lane_has(1, list(MODELS)))
 def run(request: pytest.FixtureRequest, folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of three epochs of two steps with a checkpoint of every step."""
     out = tmp_path_factory.mktemp(request.param)
@@ -69,6 +70,7 @@ def test_run_writes_results_that_score_measures_alike(run: Path, folder: Path, t
     assert (run / "eval" / "per_class.csv").exists() == has_classes
 
 
+@pytest.mark.integration
 def test_resume_in_the_middle_of_an_epoch_equals_the_uninterrupted_run(run: Path, folder: Path, tmp_path: Path) -> None:
     model = "bmn" if "loss_boundary" in str(rows(run, "train")[0]) else "actionformer"
     again = overrides(folder, model, "epochs=3", f"resume={run}/checkpoints/step_3.pth")
@@ -82,6 +84,7 @@ def test_resume_in_the_middle_of_an_epoch_equals_the_uninterrupted_run(run: Path
     assert strip[0][-2:] == strip[1][-2:]
 
 
+@pytest.mark.integration
 def test_evaluation_does_not_depend_on_the_batch_size(run: Path, folder: Path, tmp_path: Path) -> None:
     for size in (1, 4):
         main(["evaluate", f"run={run}", f"out={tmp_path / str(size)}", f"data.eval_batch_size={size}"])
@@ -172,6 +175,7 @@ def predicted(out: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+@pytest.mark.integration
 def test_predict_writes_segments_of_features(run: Path, folder: Path, tmp_path: Path) -> None:
     found = {}
     archive = write_zip(tmp_path / "features.zip", folder / "features")

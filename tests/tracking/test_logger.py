@@ -220,6 +220,7 @@ def test_service_too_far_behind_is_dropped(tmp_path, stubs, caplog, monkeypatch)
     assert read_records(tmp_path / "metrics.jsonl") == RECORDS * 3
 
 
+@pytest.mark.integration
 def test_run_survives_three_bad_services(tmp_path, stubs):
     """finish() that never returns, log() that raises, init() that takes ten minutes: the run completes."""
     stubs(never_ends={"hangs": "finish"}, raises={"raises": "log"}, late={"hangs": "init"})

@@ -21,7 +21,7 @@ from vexp.training.recorder import Recorder
 wandb = pytest.importorskip("wandb")
 pytest.importorskip("mlflow")
 #: SQLAlchemy warns of what the tables of MLflow use.
-pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader:DeprecationWarning")
+pytestmark = [pytest.mark.integration, pytest.mark.filterwarnings("ignore:The ``noload`` loader:DeprecationWarning")]
 HAS_TRACKIO = importlib.util.find_spec("trackio") is not None
 
 

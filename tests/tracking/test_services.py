@@ -73,6 +73,7 @@ def test_service_without_library_names_the_extra(tmp_path):
         Service("no_such_package", tmp_path, [])
 
 
+@pytest.mark.integration
 def test_wandb_loses_no_value_after_resume_from_older_checkpoint(tmp_path, monkeypatch):
     wandb = pytest.importorskip("wandb")
     for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_DIR", "WANDB_RUN_ID"):
@@ -103,6 +104,7 @@ def test_wandb_loses_no_value_after_resume_from_older_checkpoint(tmp_path, monke
     assert ("*", "step") in metrics
 
 
+@pytest.mark.integration
 @pytest.mark.filterwarnings("ignore:The ``noload`` loader:DeprecationWarning")
 def test_mlflow_last_entry_of_a_step_is_its_value_after_resume(tmp_path, monkeypatch):
     pytest.importorskip("mlflow")

@@ -16,6 +16,8 @@ from vexp.cli import evaluate
 from vexp.core.errors import UserError
 from vexp.data.sources.motion import CLASSES, ensure_motion, listing
 
+pytestmark = pytest.mark.integration
+
 OVERRIDES = [
     "data=folder", "pipeline.train.sample.clip_len=4", "data.batch_size=3", "data.num_workers=0", "model.width=8",
     "epochs=2", "log=text", "log.plots=false", "log.interval=1", "device=cpu", "data.max_bad_fraction=0.2",

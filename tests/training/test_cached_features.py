@@ -51,6 +51,7 @@ def assert_same(one: tuple[Any, Any], other: tuple[Any, Any]) -> None:
             assert torch.equal(value, other[0][part][key]), key
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("options", [[*PROBE, "ema=average"], HEAD], ids=["probe", "head"])
 def test_run_with_cached_features_equals_the_run_without(options: list[str], tmp_path: Path, folder: Path) -> None:
     plain = run(tmp_path / "plain", *options)
@@ -66,6 +67,7 @@ def test_run_with_cached_features_equals_the_run_without(options: list[str], tmp
     assert "0 computed" in (tmp_path / "again" / "log.txt").read_text()
 
 
+@pytest.mark.integration
 def test_run_resumes_with_the_features_that_are_there(tmp_path: Path, folder: Path) -> None:
     options = [*PROBE, "data.cache_features=true", "eval=never"]
     whole = run(tmp_path / "whole", *options)
@@ -77,6 +79,7 @@ def test_run_resumes_with_the_features_that_are_there(tmp_path: Path, folder: Pa
     assert_same(whole, run(tmp_path / "parts", *options, "resume=auto"))
 
 
+@pytest.mark.integration
 def test_features_depend_on_weights_pipeline_and_precision(tmp_path: Path, folder: Path) -> None:
     options = [*PROBE, "data.cache_features=true", "eval=never", "max_steps=1", "epochs=null"]
     changes = [[], ["optimizer.lr=0.1", "model.probe_depth=1"], ["seed=1"], ["pipeline.train.sample.frame_interval=1"],
@@ -117,6 +120,7 @@ def test_model_whose_encoder_is_not_fixed_is_refused(overrides: list[str], fragm
         run(tmp_path, *overrides, "data.cache_features=true")
 
 
+@pytest.mark.integration
 def test_killed_run_leaves_no_partial_features(tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     options = [*PROBE, "data.cache_features=true", "eval=never", "max_steps=2", "epochs=null"]
     whole = run(tmp_path / "whole", *options)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import os
@@ -13,11 +14,18 @@ from typing import Any
 import pytest
 import torch
 from support.paths import GOLDEN_DIR
+from torch import nn
 
 from vexp import train
 from vexp.cli import compare, evaluate
 from vexp.config.command import run_command
+from vexp.config.compose import compose
+from vexp.config.saved import read_saved_config
+from vexp.core.errors import UserError
 from vexp.experiment.result import read_result
+from vexp.experiment.setup import Experiment, build_experiment
+from vexp.training.resume import resume as restore
+from vexp.training.run import new_state
 
 RUN = GOLDEN_DIR / "run_folders" / "by_type"
 DEEP = "[" * 100_000 + "]" * 100_000
@@ -65,6 +73,7 @@ CONTINUES = [
 ]  # fmt: skip
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(("name", "content"), CONTINUES, ids=[f"{name} {content[:40]}" for name, content in CONTINUES])
 def test_resume_continues_without_damaged_file(name: str, content: str, run: Path) -> None:
     (run / name).write_text(content)
@@ -74,6 +83,7 @@ def test_resume_continues_without_damaged_file(name: str, content: str, run: Pat
     assert sorted(path.name for path in run.parent.parent.iterdir()) == ["runs"]
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("name", ["metrics.jsonl", ".lock", "overrides.yaml", "env.json", "checkpoints/best.json"])
 def test_resume_names_folder_in_place_of_file(name: str, run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (run / name).unlink(missing_ok=True)
@@ -82,6 +92,7 @@ def test_resume_names_folder_in_place_of_file(name: str, run: Path, capsys: pyte
     assert f"{run / name}: " in capsys.readouterr().err
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("kind", ["pipe", "loop", "empty"])
 def test_resume_takes_earlier_checkpoint_in_place_of_special_file(
     kind: str, run: Path, capsys: pytest.CaptureFixture[str]
@@ -145,12 +156,31 @@ CHECKPOINTS: list[tuple[Callable[[dict[str, Any]], Any], str]] = [
 ]  # fmt: skip
 
 
+@pytest.fixture(scope="module")
+def longer(motion_cache: Path) -> tuple[Experiment, nn.Module]:
+    """The experiment of the run folder with an epoch more, and its model."""
+    exp = build_experiment(compose(["epochs=3", "device=cpu"], saved=read_saved_config(RUN / "config.yaml")))
+    return exp, exp.config.model.build(len(exp.classes))
+
+
 @pytest.mark.parametrize(
     ("change", "fragment"), CHECKPOINTS, ids=[f"{n} {row[1]}" for n, row in enumerate(CHECKPOINTS)]
 )
 def test_resume_refuses_damaged_checkpoint_by_name(
-    change: Callable[[dict[str, Any]], Any], fragment: str, run: Path, capsys: pytest.CaptureFixture[str]
+    change: Callable[[dict[str, Any]], Any], fragment: str, longer: tuple[Experiment, nn.Module], tmp_path: Path
 ) -> None:
+    exp, model = longer
+    path = tmp_path / "last.pth"
+    torch.save(change(torch.load(RUN / "checkpoints" / "last.pth", weights_only=True)), path)
+    with pytest.raises(UserError) as caught:
+        restore(exp, new_state(exp, copy.deepcopy(model)), path)
+    assert fragment in str(caught.value)
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.integration
+def test_resume_with_damaged_checkpoint_prints_one_error(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    change, fragment = CHECKPOINTS[0]
     path = run / "checkpoints" / "last.pth"
     rewrite(path, change)
     assert resume(run, "epochs=3", f"resume={path}") == 2
@@ -159,12 +189,14 @@ def test_resume_refuses_damaged_checkpoint_by_name(
     assert str(path) in printed
 
 
+@pytest.mark.integration
 def test_resume_skips_damaged_checkpoint(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rewrite(run / "checkpoints" / "last.pth", lambda state: {**state, "step": "x"})
     assert resume(run, "epochs=3") == 0
     assert f"skipped: {run}/checkpoints/last.pth: step: must be a whole number" in capsys.readouterr().out
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     ("change", "fragment"),
     [
@@ -187,6 +219,7 @@ def test_evaluate_refuses_damaged_checkpoint_by_name(
     assert fragment in capsys.readouterr().err
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(("name", "content"), [row for row in CONTINUES if "/" not in row[0]])
 def test_compare_shows_run_with_damaged_file(
     name: str, content: str, run: Path, capsys: pytest.CaptureFixture[str]
@@ -203,6 +236,7 @@ def flip_bit(path: Path) -> None:
     path.write_bytes(content)
 
 
+@pytest.mark.integration
 def test_resume_replaces_manifest_of_another_run(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """All names are the same, so every checkpoint seems to be damaged; one of them is."""
     manifest = run / "checkpoints" / "manifest.json"
@@ -216,6 +250,7 @@ def test_resume_replaces_manifest_of_another_run(run: Path, capsys: pytest.Captu
     assert run_command(evaluate.main, [f"run={run}", "device=cpu"]) == 0  # best.pth, of step 4
 
 
+@pytest.mark.integration
 def test_resume_keeps_manifest_if_all_checkpoints_are_damaged(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     manifest = run / "checkpoints" / "manifest.json"
     before = manifest.read_bytes()
@@ -226,6 +261,7 @@ def test_resume_keeps_manifest_if_all_checkpoints_are_damaged(run: Path, capsys:
     assert manifest.read_bytes() == before
 
 
+@pytest.mark.integration
 def test_resume_reports_damaged_best_checkpoint_before_training(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     flip_bit(run / "checkpoints" / "best.pth")
     assert resume(run, "epochs=3") == 0
@@ -234,6 +270,7 @@ def test_resume_reports_damaged_best_checkpoint_before_training(run: Path, capsy
     assert "it is only written again if a later evaluation is better" in before
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("name", [".lock", "log.txt", "metrics.jsonl", "bad_samples.jsonl", "eval", "checkpoints"])
 def test_resume_refuses_link_out_of_run_folder(name: str, run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A run folder of somebody else does not choose what is written: a run appends to log.txt, and empties .lock."""
@@ -250,6 +287,7 @@ def test_resume_refuses_link_out_of_run_folder(name: str, run: Path, capsys: pyt
     assert [path.stat().st_mtime_ns for path in [victim, *victim.glob("*")]] == before
 
 
+@pytest.mark.integration
 def test_images_replace_links(run: Path) -> None:
     victim = run.parent.parent / "victim"
     victim.write_text("precious")
@@ -262,6 +300,7 @@ def test_images_replace_links(run: Path) -> None:
     assert not (run / "curves.png").is_symlink()
 
 
+@pytest.mark.integration
 def test_evaluate_refuses_report_folder_that_is_a_link(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (run / "eval").rename(run.parent.parent / "victim")
     (run / "eval").symlink_to(run.parent.parent / "victim")
@@ -269,6 +308,7 @@ def test_evaluate_refuses_report_folder_that_is_a_link(run: Path, capsys: pytest
     assert f"{run / 'eval'}: is a symbolic link out of the run folder" in capsys.readouterr().err
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("name", ["x" * 5000, "a\nb.pth", "", "..", "/etc/passwd"])
 def test_resume_ignores_manifest_with_impossible_file_name(
     name: str, run: Path, capsys: pytest.CaptureFixture[str]

@@ -60,6 +60,7 @@ def test_sample_flops_of_detection_are_counted() -> None:
     assert flops([*DETECTION, "data.num_workers=0", "device=cpu"]) > 1e5
 
 
+@pytest.mark.integration
 def test_run_with_efficiency_is_equal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(efficiency, "_SECONDS", 0.05)
     for name, value in (("with", "true"), ("without", "false")):
@@ -76,6 +77,7 @@ def test_run_with_efficiency_is_equal(tmp_path: Path, monkeypatch: pytest.Monkey
     assert " GFLOP/s, " in log
 
 
+@pytest.mark.integration
 def test_model_that_cannot_be_counted_does_not_end_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise NotImplementedError("aten::unknown on the meta device\nand a stack")

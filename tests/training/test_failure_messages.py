@@ -104,6 +104,7 @@ def assert_step_2_is_intact(folder: Path, message: str) -> None:
     assert not list(folder.rglob(".*.tmp"))
 
 
+@pytest.mark.integration
 def test_full_disk_ends_run_with_intact_checkpoint(
     tmp_path: Path, tiny: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -124,6 +125,7 @@ def test_full_disk_ends_run_with_intact_checkpoint(
     assert_step_2_is_intact(tmp_path, str(error))
 
 
+@pytest.mark.integration
 def test_killed_worker_ends_run_with_intact_checkpoint(
     tmp_path: Path, tiny: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -149,6 +151,7 @@ def test_killed_worker_ends_run_with_intact_checkpoint(
     assert f"The last checkpoint (step {checkpoint.load(newest)['step']}) is intact" in str(error)
 
 
+@pytest.mark.integration
 def test_error_in_worker_leaves_no_worker_process(
     tmp_path: Path, tiny: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -167,6 +170,7 @@ def test_error_in_worker_leaves_no_worker_process(
     assert set(multiprocessing.active_children()) <= workers_of_others
 
 
+@pytest.mark.integration
 def test_gpu_out_of_memory_ends_run_with_intact_checkpoint(
     tmp_path: Path, tiny: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -53,6 +53,7 @@ def test_evaluate_equals_recorded_metrics(run: Path, tmp_path: Path) -> None:
         assert (tmp_path / "eval" / "predictions.csv").read_text().splitlines() == recorded["predictions"]
 
 
+@pytest.mark.integration
 def test_resume_from_middle_equals_recorded_run(run: Path) -> None:
     for name in ("last.pth", "step_8.pth"):
         (run / "checkpoints" / name).unlink()
@@ -61,6 +62,7 @@ def test_resume_from_middle_equals_recorded_run(run: Path) -> None:
     assert first_difference(recorded, run_record(run), allowed) is None
 
 
+@pytest.mark.integration
 def test_rerun_equals_recorded_run(run: Path, tmp_path: Path) -> None:
     run_command("train", "--rerun", run, f"out_root={tmp_path / 'runs'}", "run_name=again")
     (again,) = (tmp_path / "runs" / "again").iterdir()
@@ -68,6 +70,7 @@ def test_rerun_equals_recorded_run(run: Path, tmp_path: Path) -> None:
     assert first_difference(recorded, run_record(again), allowed) is None
 
 
+@pytest.mark.integration
 def test_compare_shows_recorded_score(run: Path, tmp_path: Path) -> None:
     printed = run_command("compare", run, f"out={tmp_path / 'comparison'}")
     _, recorded = recording(run)

@@ -15,7 +15,9 @@ def media(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_media(tmp_path_factory.mktemp("media"))
 
 
-@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name == "motion" else pytest.mark.integration) for name in RUNS]
+)
 def test_run_equals_recording(name: str, media: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     allowed, difference = check(name, tmp_path / "run", media)
     if allowed != EXACT:

@@ -19,6 +19,8 @@ from vexp.cli import export, features, predict
 from vexp.config.compose import compose as compose_saved
 from vexp.config.saved import read_saved_config
 
+pytestmark = pytest.mark.integration
+
 OVERRIDES = [
     "model=hf", "data.train_clips=1", "data.val_clips=1", "data.batch_size=4", "data.num_workers=0", "epochs=null",
     "log=text", "log.plots=false", "log.interval=1", "device=cpu", "eval=never", "lr=fixed", "model.drop_path=0.1",

@@ -35,6 +35,7 @@ def test_nonfinite_loss_ends_run_and_writes_report(tmp_path: Path, tiny: list[st
     assert not (tmp_path / "checkpoints").exists()
 
 
+@pytest.mark.integration
 def test_nonfinite_loss_at_end_of_epoch_without_log_line_is_found(tmp_path: Path, tiny: list[str]) -> None:
     """Step 4 ends the epoch without a log line; it must be checked before the averages are reset."""
     overrides = [

@@ -18,6 +18,8 @@ from vexp.core.errors import ConfigError
 from vexp.model import build_model
 from vexp.model.adapters.merge import ADAPTER_KEY
 
+pytestmark = pytest.mark.integration
+
 RUN = [
     "data.train_clips=1", "data.val_clips=1", "data.batch_size=2", "data.num_workers=0", "device=cpu",
     "backend.threads=1", "log=text", "log.plots=false", "log.interval=1", "max_steps=4", "eval=never",

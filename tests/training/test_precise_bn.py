@@ -31,6 +31,7 @@ def runs(motion_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.integration
 def test_training_is_the_same_with_precise_statistics(runs: Path) -> None:
     running, precise = (read_checkpoint(runs / name)["model"] for name in ("running", "precise"))
     differing = {key for key, value in running.items() if not torch.equal(value, precise[key])}
@@ -41,12 +42,14 @@ def test_training_is_the_same_with_precise_statistics(runs: Path) -> None:
     assert evaluated[0] != evaluated[1]
 
 
+@pytest.mark.integration
 def test_run_with_precise_statistics_resumes_with_equal_weights(runs: Path, tmp_path: Path) -> None:
     middle = runs / "precise" / "checkpoints" / "step_3.pth"
     train.run(compose([*OVERRIDES, PRECISE, f"resume={middle}"]), tmp_path / "resumed")
     assert_same_weights(runs / "precise", tmp_path / "resumed")
 
 
+@pytest.mark.integration
 def test_statistics_are_means_over_the_next_batches(runs: Path) -> None:
     """The first norm's input does not depend on other norms: its statistics are those of the batches themselves."""
     state = read_checkpoint(runs / "precise", "step_3.pth")["model"]

@@ -35,6 +35,7 @@ def log_of(folder: Path) -> str:
     return (folder / "log.txt").read_text()
 
 
+@pytest.mark.integration
 def test_run_does_not_depend_on_the_state_of_the_cache(tiny: list[str], cache: Path, tmp_path: Path) -> None:
     plain, cold, warm = (tmp_path / name for name in ("plain", "cold", "warm"))
     train.run(compose([*tiny, "epochs=3"]), plain)
@@ -50,6 +51,7 @@ def test_run_does_not_depend_on_the_state_of_the_cache(tiny: list[str], cache: P
     assert before[4]["loss"] != after[4]["loss"]
 
 
+@pytest.mark.integration
 def test_resumed_run_equals_the_whole_run(
     tiny: list[str], cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -71,6 +73,7 @@ def test_resumed_run_equals_the_whole_run(
     assert "not those that the run has read before" not in log_of(parts)
 
 
+@pytest.mark.integration
 def test_resume_reports_another_cache_and_other_proxies(tiny: list[str], cache: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     train.run(compose([*tiny, *PROXY, "epochs=2"]), run)
@@ -79,6 +82,7 @@ def test_resume_reports_another_cache_and_other_proxies(tiny: list[str], cache: 
     assert "not those that the run has read before" in log_of(run)
 
 
+@pytest.mark.integration
 def test_videos_beyond_cache_size_are_read_from_their_originals(tiny: list[str], cache: Path, tmp_path: Path) -> None:
     plain, bounded = tmp_path / "plain", tmp_path / "bounded"
     train.run(compose(tiny), plain)
@@ -88,6 +92,7 @@ def test_videos_beyond_cache_size_are_read_from_their_originals(tiny: list[str],
     assert not list(cache.rglob("*.mkv"))
 
 
+@pytest.mark.integration
 def test_interrupted_wait_saves_a_checkpoint(
     tiny: list[str], cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -107,6 +112,7 @@ def test_interrupted_wait_saves_a_checkpoint(
     assert_same_weights(whole, parts)
 
 
+@pytest.mark.integration
 def test_failed_writer_ends_the_run_with_its_message(
     tiny: list[str], cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

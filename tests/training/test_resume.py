@@ -75,6 +75,7 @@ def test_resume_rejects_incompatible_checkpoint(
         train.run(compose([*OVERRIDES, *overrides, f"resume={stopped}/checkpoints/step_{step}.pth"]), tmp_path)
 
 
+@pytest.mark.integration
 def test_rejected_resume_changes_no_file_of_run(stopped: Path, tmp_path: Path) -> None:
     """A later resume with valid overrides must find the original files."""
     run = shutil.copytree(stopped, tmp_path / "run")
@@ -89,6 +90,7 @@ def test_rejected_resume_changes_no_file_of_run(stopped: Path, tmp_path: Path) -
     assert json.loads((run / "result.json").read_text())["step"] == 9
 
 
+@pytest.mark.integration
 def test_resume_skips_damaged_newest_checkpoint(stopped: Path, tmp_path: Path) -> None:
     """Resuming in place also logs changed settings and removes temporary files of a killed run."""
     overrides = [*OVERRIDES, "max_steps=3", "epochs=null", "lr=fixed"]

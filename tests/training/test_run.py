@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from support.run_files import assert_same_weights, read_checkpoint, read_metrics
+from support.tables import default_lane_has
 
 from vexp import compose, train
 from vexp.cli import evaluate
@@ -64,6 +65,7 @@ def test_run_records_metrics_at_scheduled_steps(straight: Path) -> None:
     assert set(validation) == {"mode", "step", "epoch", "top1_acc", "top5_acc", "mean_class_accuracy", "loss"}
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("workers", [1, 2])
 def test_run_is_equal_for_every_number_of_workers(straight: Path, tmp_path: Path, workers: int) -> None:
     run(tmp_path, [*STRAIGHT, f"data.num_workers={workers}"])
@@ -71,6 +73,7 @@ def test_run_is_equal_for_every_number_of_workers(straight: Path, tmp_path: Path
     assert_same_weights(tmp_path, straight)
 
 
+@pytest.mark.integration
 def test_run_with_other_seed_differs(straight: Path, tmp_path: Path) -> None:
     run(tmp_path, [*STRAIGHT, "seed=1", "log.plots=true"])
     assert read_metrics(tmp_path) != read_metrics(straight)
@@ -78,7 +81,7 @@ def test_run_with_other_seed_differs(straight: Path, tmp_path: Path) -> None:
         assert (tmp_path / plot).read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.mark.parametrize("step", [1, 3, 5])
+@pytest.mark.parametrize("step", default_lane_has(1, [1, 3, 5]))
 def test_resume_in_other_folder_equals_uninterrupted_run(straight: Path, tmp_path: Path, step: int) -> None:
     """Equal to the bit in the middle of an epoch and of a logging interval, and between epochs."""
     run(tmp_path, [*STRAIGHT, f"resume={straight}/checkpoints/step_{step}.pth"])
@@ -86,6 +89,7 @@ def test_resume_in_other_folder_equals_uninterrupted_run(straight: Path, tmp_pat
     assert_same_weights(tmp_path, straight)
 
 
+@pytest.mark.integration
 def test_resume_in_place_truncates_later_records(straight: Path, tmp_path: Path) -> None:
     """A run is killed after step 5 with a checkpoint of step 4; step 5 must be recorded once."""
     run(tmp_path, STRAIGHT)
@@ -96,6 +100,7 @@ def test_resume_in_place_truncates_later_records(straight: Path, tmp_path: Path)
     assert_same_weights(tmp_path, straight)
 
 
+@pytest.mark.integration
 def test_resume_applies_and_logs_changed_learning_rate(straight: Path, tmp_path: Path) -> None:
     """The learning rate of the checkpoint is not kept, unlike in mmcv."""
     run(tmp_path, [*STRAIGHT, f"resume={straight}/checkpoints/step_3.pth", "optimizer.lr=0.01", "lr=fixed"])
@@ -108,6 +113,7 @@ def test_run_rejects_optical_flow_for_model_of_three_channels(tmp_path: Path, ti
         run(tmp_path, [*tiny, "img_norm=flow"])
 
 
+@pytest.mark.integration
 def test_accumulation_matches_larger_batches(tmp_path: Path, tiny: list[str]) -> None:
     """Without batch norm, batches of 8 and 4 x 2 give the same updates, also in the shorter last step (11 = 8 + 3)."""
     overrides = [*tiny, "model.norm=group", "optimizer=sgd", "optimizer.lr=0.01", "data.train.indices=11"]
@@ -119,6 +125,7 @@ def test_accumulation_matches_larger_batches(tmp_path: Path, tiny: list[str]) ->
         torch.testing.assert_close(whole[key], parts[key], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.integration
 def test_resume_restores_loss_scale(tmp_path: Path, tiny: list[str]) -> None:
     """The loss scale of fp16 changes during training; mmcv resets it to 65536."""
     overrides = [*tiny, "amp=fp16", "optimizer=sgd", "optimizer.lr=0.01", "max_steps=3", "epochs=null", "eval=never",
@@ -134,7 +141,7 @@ def test_resume_restores_loss_scale(tmp_path: Path, tiny: list[str]) -> None:
     ]
 
 
-@pytest.mark.parametrize("split", ["val", "test"])
+@pytest.mark.parametrize("split", default_lane_has(1, ["val", "test"]))
 def test_evaluate_equals_best_evaluation_of_training(
     straight: Path, tmp_path: Path, split: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -153,6 +160,7 @@ def test_evaluate_equals_best_evaluation_of_training(
         assert (tmp_path / "predictions.csv").read_text() == (straight / "eval" / "predictions.csv").read_text()
 
 
+@pytest.mark.integration
 def test_rerun_equals_run(straight: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     train.main(["--rerun", str(straight)])
@@ -170,6 +178,7 @@ def test_saved_config_composes_with_overrides(straight: Path) -> None:
     assert "flip" not in changed.pipeline.train
 
 
+@pytest.mark.integration
 def test_init_from_starts_with_averaged_weights(straight: Path, tmp_path: Path) -> None:
     run(tmp_path, [*STRAIGHT, f"init_from={straight}", "optimizer.lr=0", "ema=never", "optimizer.weight_decay=0"])
     averaged = read_checkpoint(straight)["ema"]
@@ -201,6 +210,7 @@ def test_run_rejects_invalid_overrides(straight: Path, tmp_path: Path, overrides
     assert message.split()[0] in result["error"]
 
 
+@pytest.mark.integration
 def test_evaluation_before_training_equals_that_of_resumed_epoch(straight: Path, tmp_path: Path) -> None:
     """Resuming after epoch 1 with eval.start=1 repeats its evaluation; the training is not changed."""
     overrides = [*STRAIGHT, f"resume={straight}/checkpoints/step_3.pth", "eval.start=1"]
@@ -210,6 +220,7 @@ def test_evaluation_before_training_equals_that_of_resumed_epoch(straight: Path,
     assert_same_weights(tmp_path, straight)
 
 
+@pytest.mark.integration
 def test_repeated_evaluation_is_recorded_once(straight: Path, tmp_path: Path) -> None:
     """Resuming in place with eval.start repeats the evaluation of the epoch; metrics.jsonl lists it once."""
     run(tmp_path, [*STRAIGHT, "max_steps=3", "epochs=null", "lr=fixed"])

@@ -13,6 +13,8 @@ from vexp import compose, train
 from vexp.core.errors import UserError
 from vexp.training.recorder import Recorder
 
+pytestmark = pytest.mark.integration
+
 
 def run_disturbed(
     folder: Path, tiny: list[str], monkeypatch: pytest.MonkeyPatch, disturb: Callable[[Path], object]

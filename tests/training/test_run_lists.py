@@ -53,6 +53,7 @@ def run(folder: Path, overrides: list[str]) -> dict[str, Any]:
     return train.run(compose([*OVERRIDES, *overrides]), folder, overrides=overrides)
 
 
+@pytest.mark.integration
 def test_run_with_class_balance_and_hold_out_resumes_with_equal_weights(videos: Path, tmp_path: Path) -> None:
     overrides = [
         f"data.train.ann_file={videos}/all.csv", "data.val.hold_out=0.2", "data.train.class_balance=1.0",
@@ -68,6 +69,7 @@ def test_run_with_class_balance_and_hold_out_resumes_with_equal_weights(videos: 
     assert_same_weights(tmp_path / "straight", tmp_path / "resumed")
 
 
+@pytest.mark.integration
 def test_group_in_both_splits_is_logged(videos: Path, tmp_path: Path) -> None:
     lists = [f"data.train.ann_file={videos}/all.csv", f"data.val.ann_file={videos}/val.csv"]
     run(tmp_path / "run", [*lists, "max_steps=1", "epochs=null"])
@@ -126,6 +128,7 @@ def two_lists(videos: Path) -> str:
     return f"data.train.ann_file=[{videos}/first.txt,{videos}/second.txt]"
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     ("mix", "steps"),
     [(["data.train.mix=steps", "data.train.ratio=[2,1]"], 5), (["data.train.mix=losses"], 3)],

@@ -52,6 +52,7 @@ def overrides(folder: Path, prefix: str, *more: str) -> list[str]:
     return [*OVERRIDES, *lists, *(f"data.{split}.data_prefix='{prefix}'" for split in ("train", "val")), *more]
 
 
+@pytest.mark.integration
 def test_run_folder_shows_no_secret(
     served: tuple[FileServer, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -123,6 +124,7 @@ def test_command_in_environment_file_has_no_password(tmp_path: Path, monkeypatch
     assert "postgresql://***@host/studies" in (tmp_path / "env.json").read_text()
 
 
+@pytest.mark.integration
 def test_run_fails_with_a_sentence_if_the_server_refuses(served: tuple[FileServer, Path], tmp_path: Path) -> None:
     server, _ = served
     server.password = "me:word"

@@ -10,6 +10,8 @@ from support.run_files import assert_same_weights, read_checkpoint, read_metrics
 
 from vexp import compose, train
 
+pytestmark = pytest.mark.integration
+
 RECIPE = [
     "data.train_clips=2", "data.val_clips=1", "data.batch_size=4", "data.num_workers=0", "model=timesformer_divst",
     "model.num_frames=8", "model.img_size=64", "model.patch_size=16", "model.width=16", "model.depth=2",

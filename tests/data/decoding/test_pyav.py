@@ -14,6 +14,7 @@ import av
 import numpy as np
 import pytest
 from support.encode import numbered_frame, patch_box, plain_decode, read_number, write_video
+from support.tables import default_lane_has
 from support.videos import IRREGULAR, ROTATED, VIDEOS
 
 from vexp.core.errors import UserError
@@ -22,7 +23,7 @@ from vexp.data.decoding.pyav import VideoReader
 from vexp.data.decoding.video_info import VideoInfoCache
 
 
-@pytest.mark.parametrize("name", VIDEOS)
+@pytest.mark.parametrize("name", default_lane_has(12, list(VIDEOS)))
 def test_frames_equal_a_sequential_decode(name: str, video: Callable[[str], Path]) -> None:
     _, numbers, _ = VIDEOS[name]
     truth = plain_decode(video(name))

@@ -213,6 +213,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("workers", [0, 1])
 def test_plugin_error_prints_traceback_of_plugin(tmp_path, workers):
     script = tmp_path / "run.py"

@@ -22,6 +22,7 @@ from vexp.data.loading.system_limits import limits_explained
 resource = pytest.importorskip("resource")
 CPU = torch.device("cpu")
 pytestmark = [
+    pytest.mark.integration,
     pytest.mark.filterwarnings("ignore:This DataLoader will create"),
     pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork"),
     pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="open files cannot be counted"),

@@ -93,6 +93,7 @@ def test_iterator_of_persistent_workers_can_be_forgotten(loader):
         torch_internals.shut_down(iterator)
 
 
+@pytest.mark.integration
 def test_timeout_message_starts_as_watchdog_expects():
     class Slow(torch.utils.data.Dataset):
         def __len__(self):

@@ -134,6 +134,7 @@ def test_slow_samples_within_timeout_are_loaded():
     assert [batch.ids.tolist() for batch in iterate_batches(loader, bad)] == [list(range(9))]
 
 
+@pytest.mark.integration
 def test_loader_without_timeout_waits():
     """Also when it is iterated directly, as in a notebook."""
     dataset = hanging("fail")
@@ -226,6 +227,7 @@ def patience(monkeypatch):
     monkeypatch.setattr(watchdog, "_MIN_PATIENCE", 1.5)
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("workers", [1, 2])
 def test_stopped_workers_are_replaced(patience, caplog, workers):
     """A stopped worker answers neither requests for a batch nor the handshake in which its memory is received."""
@@ -242,6 +244,7 @@ def test_stopped_workers_are_replaced(patience, caplog, workers):
     assert multiprocessing.active_children() == []
 
 
+@pytest.mark.integration
 def test_stopped_persistent_workers_are_replaced_in_next_pass(patience):
     loader, bad = watch(dataset_of([], "fail"), SequentialSampler(9, 2), 1, persistent=True, limit=1.5)
     first = [content(batch) for batch in iterate_batches(loader, bad)]
@@ -249,6 +252,7 @@ def test_stopped_persistent_workers_are_replaced_in_next_pass(patience):
     assert [content(batch) for batch in iterate_batches(loader, bad)] == first
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("sample_timeout", [300, None])
 def test_stopped_worker_delays_requested_stop_for_patience_only(patience, monkeypatch, sample_timeout):
     """The scheduler that has sent SIGTERM does not wait for ``data.sample_timeout``."""
@@ -263,6 +267,7 @@ def test_stopped_worker_delays_requested_stop_for_patience_only(patience, monkey
     assert seen == [content(batch) for batch in iterate_batches(loader, bad)]
 
 
+@pytest.mark.integration
 def test_sample_of_stopped_worker_is_not_blamed(patience):
     """The sample that a worker was loading when it was stopped is loaded by a new one."""
     is_first = multiprocessing.get_context("fork").Value("i", 1)
@@ -280,6 +285,7 @@ def test_sample_of_stopped_worker_is_not_blamed(patience):
     assert not is_first.value
 
 
+@pytest.mark.integration
 def test_workers_that_stop_again_raise(patience, monkeypatch):
     attach = watchdog.WorkerMonitor.attach
 
@@ -295,6 +301,7 @@ def test_workers_that_stop_again_raise(patience, monkeypatch):
     assert multiprocessing.active_children() == []
 
 
+@pytest.mark.integration
 def test_stopped_worker_does_not_keep_the_process(monkeypatch):
     """At exit, multiprocessing waits for all workers and sends SIGTERM only."""
     monkeypatch.setattr(dataloader, "_EXIT_SECONDS", 0.2)

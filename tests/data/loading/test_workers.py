@@ -181,6 +181,7 @@ def shared_files():
     return set(os.listdir("/dev/shm"))
 
 
+@pytest.mark.integration
 @pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="the system has no /dev/shm")
 @pytest.mark.parametrize(
     ("context", "wait"),
@@ -230,6 +231,7 @@ next(held)
 """
 
 
+@pytest.mark.integration
 def test_process_exits_while_loader_is_referenced(tmp_path):
     script = tmp_path / "held.py"
     script.write_text(HELD.format(folder=str(Path(__file__).parent)))

@@ -56,9 +56,14 @@ def test_clips_differ_and_other_seed_changes_all(folder: Path, tmp_path: Path) -
     assert len(both) == len(set(both)) == 2 * 3 * len(CLASSES)
 
 
-def test_clip_does_not_depend_on_number_of_clips(folder: Path, tmp_path: Path) -> None:
-    fewer = digests(ensure_motion(tmp_path, seed=0, train_clips=1, val_clips=1))
-    full = digests(folder)
+def test_clip_does_not_depend_on_number_of_clips_and_progress_is_called(folder: Path, tmp_path: Path) -> None:
+    threads, seen = cv2.getNumThreads(), []
+    made = ensure_motion(
+        tmp_path, seed=0, train_clips=1, val_clips=1, progress=lambda done, total: seen.append((done, total))
+    )
+    assert seen == [(done, 16) for done in range(1, 17)]
+    assert cv2.getNumThreads() == threads
+    fewer, full = digests(made), digests(folder)
     clips = [name for name in fewer if name.endswith(".mp4")]
     assert len(clips) == 2 * len(CLASSES)
     assert [fewer[name] for name in clips] == [full[name] for name in clips]
@@ -115,13 +120,6 @@ def test_failed_call_leaves_no_files(tmp_path: Path, monkeypatch: pytest.MonkeyP
     with pytest.raises(OSError, match="disk full"):
         ensure_motion(tmp_path, seed=0, **SMALL)
     assert [*tmp_path.iterdir()] == []
-
-
-def test_progress_is_called_and_opencv_threads_are_restored(tmp_path: Path) -> None:
-    threads, seen = cv2.getNumThreads(), []
-    ensure_motion(tmp_path, seed=0, train_clips=1, val_clips=1, progress=lambda done, total: seen.append((done, total)))
-    assert seen == [(done, 16) for done in range(1, 17)]
-    assert cv2.getNumThreads() == threads
 
 
 @pytest.mark.parametrize(
@@ -202,8 +200,9 @@ def test_flip_label_map_equals_mirrored_motion(folder: Path, mirror_image: dict[
     for name, axis, sign in (("left", 0, -1), ("right", 0, 1), ("up", 1, -1), ("down", 1, 1)):
         for number in range(2):
             clip = decode(folder / "train" / f"{name}_{number:03d}.mp4")
-            assert np.argmax(np.abs(displacement(clip))) == axis
-            assert np.sign(displacement(clip)[axis]) == sign
+            moved = displacement(clip)
+            assert np.argmax(np.abs(moved)) == axis
+            assert np.sign(moved[axis]) == sign
             expected = MOTIONS[mirror_image[name]][1]
             assert np.sign(displacement(np.ascontiguousarray(clip[:, :, ::-1]))[axis]) == expected
 

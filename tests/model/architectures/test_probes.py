@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from support.tables import default_lane_has
 from torch import Tensor, nn
 
 from vexp.core.errors import ConfigError
@@ -41,7 +42,9 @@ def probed(option: Model, **values: object) -> Model:
     return option
 
 
-@pytest.mark.parametrize(("option", "clip", "count", "width"), MODELS, ids=lambda value: type(value).__name__)
+@pytest.mark.parametrize(
+    ("option", "clip", "count", "width"), default_lane_has(6, MODELS), ids=lambda value: type(value).__name__
+)
 def test_tokens_are_what_the_head_of_the_model_pools(
     option: Model, clip: tuple[int, int, int], count: int, width: int
 ) -> None:

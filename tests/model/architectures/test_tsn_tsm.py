@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from support.tables import default_lane_has
 from torch import Tensor, nn
 
 from vexp.core.errors import ConfigError, UserError
@@ -171,22 +172,25 @@ def test_frame_model_unsupported_backbone_raises(backbone: str, message: str) ->
 
 @pytest.mark.parametrize(
     ("backbone", "features", "side"),
-    [
-        ("alexnet", 4096, 64),
-        ("convnext_tiny", 768, 64),
-        ("densenet121", 1024, 64),
-        ("efficientnet_b0", 1280, 64),
-        ("googlenet", 1024, 64),
-        ("inception_v3", 2048, 96),
-        ("maxvit_t", 512, 224),
-        ("mnasnet0_5", 1280, 64),
-        ("mobilenet_v3_small", 1024, 64),
-        ("resnext50_32x4d", 2048, 64),
-        ("shufflenet_v2_x0_5", 1024, 64),
-        ("swin_t", 768, 64),
-        ("vgg11", 4096, 64),
-        ("vit_b_32", 768, 224),
-    ],
+    default_lane_has(
+        4,
+        [
+            ("alexnet", 4096, 64),
+            ("inception_v3", 2048, 96),
+            ("mobilenet_v3_small", 1024, 64),
+            ("vit_b_32", 768, 224),
+            ("convnext_tiny", 768, 64),
+            ("densenet121", 1024, 64),
+            ("efficientnet_b0", 1280, 64),
+            ("googlenet", 1024, 64),
+            ("maxvit_t", 512, 224),
+            ("mnasnet0_5", 1280, 64),
+            ("resnext50_32x4d", 2048, 64),
+            ("shufflenet_v2_x0_5", 1024, 64),
+            ("swin_t", 768, 64),
+            ("vgg11", 4096, 64),
+        ],
+    ),
 )
 def test_tsn_supports_every_image_family(backbone: str, features: int, side: int) -> None:
     with torch.device("meta"):
@@ -204,23 +208,23 @@ def test_frame_model_dropout_of_backbone_is_replaced() -> None:
 
 #: A model of each large family of timm: features, size of the images (fixed for some), shifted convolutions (0: TSN).
 TIMM = {
-    "convnext_tiny": (768, 64, 0),
     "vit_tiny_patch16_224": (192, 224, 0),
+    "mobilenetv3_small_100": (1024, 64, 6),
+    "resnet26d": (2048, 64, 8),
+    "convnext_tiny": (768, 64, 0),
     "deit_tiny_distilled_patch16_224": (192, 224, 0),
     "swin_tiny_patch4_window7_224": (768, 224, 0),
     "eva02_tiny_patch14_224": (192, 224, 0),
     "vgg11": (4096, 64, 0),
-    "mobilenetv3_small_100": (1024, 64, 6),
     "mobilenetv2_050": (1280, 64, 10),
     "efficientnet_b0": (1280, 64, 9),
-    "resnet26d": (2048, 64, 8),
     "resnet101": (2048, 64, 18),  # every second block
     "resnext50_32x4d": (2048, 64, 16),
     "regnety_002": (368, 64, 13),
 }
 
 
-@pytest.mark.parametrize("name", TIMM)
+@pytest.mark.parametrize("name", default_lane_has(3, list(TIMM)))
 def test_timm_backbone_features_and_shifts(name: str) -> None:
     pytest.importorskip("timm")
     features, side, shifts = TIMM[name]

@@ -12,6 +12,7 @@ import pytest
 import torch
 from support.paths import GOLDEN_DIR
 from support.recorded_models import clip_of, filled
+from support.tables import default_lane_has
 from torch import nn
 
 from vexp.core.errors import ConfigError
@@ -50,7 +51,7 @@ def test_recorded_models_all_have_an_option() -> None:
     assert len(WITH_LOGITS) == 6
 
 
-@pytest.mark.parametrize("name", OPTIONS)
+@pytest.mark.parametrize("name", default_lane_has(5, list(OPTIONS)))
 def test_adapt_mmaction2_checkpoint_matches_every_tensor(name: str) -> None:
     option = OPTIONS[name]
     model = meta_model(option, classes(name))
@@ -185,7 +186,7 @@ def test_tsm_mobileone_shifts_the_input_of_every_block() -> None:
     assert model(torch.empty(2, 3, 4, 64, 64, device="meta")).shape == (2, 3)
 
 
-@pytest.mark.parametrize("shifted", [False, True], ids=["tsn", "tsm"])
+@pytest.mark.parametrize("shifted", default_lane_has(1, [False, True]), ids=["tsn", "tsm"])
 def test_deployed_mobileone_equals_the_model_with_branches(shifted: bool, tmp_path: Path) -> None:
     """Weights of either form, under the names of mmpretrain: the logits differ by rounding only."""
     pytest.importorskip("timm")

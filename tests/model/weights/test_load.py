@@ -356,13 +356,13 @@ def test_load_checkpoint_odd_value_is_ignored_or_refused(key: Any, value: Any, t
     """Whatever a file from elsewhere contains, it is one message that names the file."""
     name, _, inner = str(key).partition(".")
     nested = {inner: value} if inner else value
-    state = build_model("tiny3d", 4).state_dict()
+    model, state = Net(4), other(4)
     contents = [{"model": state, "classes": list("abcd"), name: nested}, {"state_dict": state, name: nested}]
     for content in [*contents, {**state, key: value}]:
         torch.save(content, tmp_path / "w.pth")
         message = ""
         try:
-            load_checkpoint(build_model("tiny3d", 4), tmp_path / "w.pth")
+            load_checkpoint(model, tmp_path / "w.pth")
         except UserError as error:
             message = str(error)
         assert message.startswith(str(tmp_path / "w.pth")) or not message

@@ -337,9 +337,9 @@ def test_locate_long_file_name_is_shortened(server: tuple[Path, str]) -> None:
 
 @pytest.fixture
 def silent_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[list[bytes], str]]:
-    """(what it sends, each piece after 0.2 seconds, its address); it never closes a connection."""
+    """(what it sends, each piece after 0.1 seconds, its address); it never closes a connection."""
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
-    monkeypatch.setattr(download, "TIMEOUT", 1.0)
+    monkeypatch.setattr(download, "TIMEOUT", 0.4)
     pieces: list[bytes] = []
     closed = threading.Event()
 
@@ -348,7 +348,7 @@ def silent_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[t
         with connection, suppress(OSError):
             for piece in pieces:
                 connection.sendall(piece)
-                closed.wait(0.2)
+                closed.wait(0.1)
             closed.wait()
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -376,7 +376,9 @@ def test_locate_server_that_stops_answering_raises(
 ) -> None:
     sent, address = silent_server
     sent += pieces
-    with pytest.raises(UserError, match=r"the download failed: .*(less than 16 kB in 1 seconds|timed out).* manually"):
+    with pytest.raises(
+        UserError, match=r"the download failed: .*(less than 16 kB in 0.4 seconds|timed out).* manually"
+    ):
         locate(f"{address}/w.pth")
     assert list((tmp_path / "hub" / "checkpoints").iterdir()) == []
 

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
@@ -206,6 +206,7 @@ def legal(policy):
 
 
 @pytest.mark.parametrize("policy", POLICIES)
+@settings(max_examples=40)
 @given(st.data())
 def test_lr_at_is_finite_and_not_negative(policy, data):
     args = {**data.draw(legal(policy)), **data.draw(st.just({}) | warmups)}
@@ -215,6 +216,7 @@ def test_lr_at_is_finite_and_not_negative(policy, data):
 
 
 @pytest.mark.parametrize("policy", POLICIES)
+@settings(max_examples=40)
 @given(st.data())
 def test_warmup_ends_at_regular_rate(policy, data):
     args, warmup = data.draw(legal(policy)), data.draw(warmups)

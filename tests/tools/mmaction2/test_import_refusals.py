@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from support.imported import SMALL_0, read
+from support.tables import default_lane_has
 
 from vexp.cli.import_mmaction import imported
 from vexp.core.errors import UserError
@@ -63,7 +64,9 @@ REFUSED = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("text", "what", "nearest"), REFUSED, ids=[what for _, what, _ in REFUSED])
+@pytest.mark.parametrize(
+    ("text", "what", "nearest"), default_lane_has(10, REFUSED), ids=[what for _, what, _ in REFUSED]
+)
 def test_other_model_is_refused(text: str, what: str, nearest: str, tmp_path: Path) -> None:
     with pytest.raises(UserError) as caught:
         imported(read(tmp_path / "config.py", text))

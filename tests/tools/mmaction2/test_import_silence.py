@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from support.imported import SMALL_0, SMALL_1, convert_source, read
+from support.tables import default_lane_has
 
 from vexp.cli.import_mmaction import imported
 from vexp.core.errors import UserError
@@ -81,7 +82,9 @@ PLACEHOLDERS = [
 ]
 
 
-@pytest.mark.parametrize(("line", "key", "why"), PLACEHOLDERS, ids=[f"{key}-{why}" for _, key, why in PLACEHOLDERS])
+@pytest.mark.parametrize(
+    ("line", "key", "why"), default_lane_has(6, PLACEHOLDERS), ids=[f"{key}-{why}" for _, key, why in PLACEHOLDERS]
+)
 def test_value_without_a_reading_is_a_placeholder(line: str, key: str, why: str, tmp_path: Path) -> None:
     source = read(tmp_path / "config.py", SMALL_0 + line)
     result = imported(source)
