@@ -15,6 +15,7 @@ import pytest
 import torch
 from support.archives import write_zip
 from support.file_server import serving
+from support.tables import default_lane_has
 
 from vexp import checkpoint, compose, train
 from vexp.__main__ import main
@@ -190,6 +191,7 @@ def test_features_index_lists_windows_and_unreadable_files(run: Path, videos: Pa
     assert len(np.load(tmp_path / "features.npy")) == len(index) - 1
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("form", ["torch", pytest.param("onnx", marks=pytest.mark.slow)])
 def test_export_file_returns_same_logits(form: str, run: Path, tmp_path: Path) -> None:
     if form == "onnx":
@@ -211,6 +213,7 @@ def test_export_file_returns_same_logits(form: str, run: Path, tmp_path: Path) -
     assert sorted(path.name for path in tmp_path.iterdir()) == [file.name, f"{file.name}.json"]
 
 
+@pytest.mark.integration
 def test_export_with_other_logits_is_removed(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -294,7 +297,7 @@ REFUSED: list[tuple[list[str], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("arguments", "message"), REFUSED)
+@pytest.mark.parametrize(("arguments", "message"), default_lane_has(2, REFUSED))
 def test_command_with_invalid_arguments_prints_one_error(
     arguments: list[str], message: str, run: Path, videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -26,6 +26,7 @@ def planned(arguments: list[str], monkeypatch: pytest.MonkeyPatch, folder: Path)
         return list(csv.DictReader(file))
 
 
+@pytest.mark.integration
 def test_plan_equals_run(
     tmp_path: Path, tiny: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from support.tables import default_lane_has
 
 from vexp.__main__ import main
 
@@ -93,11 +94,14 @@ def test_repro_check_of_deterministic_model_is_equal(repro_check, capsys: pytest
 
 @pytest.mark.parametrize(
     ("fault", "what"),
-    [
-        ("noise", "first differs at step 1: loss"),
-        ("late", "first differs at step 2: loss"),
-        ("backward", "first differs at step 1: gradient of stem.bias"),
-    ],
+    default_lane_has(
+        1,
+        [
+            ("noise", "first differs at step 1: loss"),
+            ("late", "first differs at step 2: loss"),
+            ("backward", "first differs at step 1: gradient of stem.bias"),
+        ],
+    ),
 )
 def test_repro_check_names_first_difference(
     repro_check, capsys: pytest.CaptureFixture[str], fault: str, what: str

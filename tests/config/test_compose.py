@@ -143,7 +143,7 @@ def rows() -> list[list[str]]:
 
 
 # The first rows choose options of many groups; the others add one or a few, whose files are also read without Hydra.
-@pytest.mark.parametrize("overrides", default_lane_has(20, rows()), ids=" ".join)
+@pytest.mark.parametrize("overrides", default_lane_has(5, rows()), ids=" ".join)
 def test_compose_accepts_every_option(overrides: list[str]) -> None:
     assert isinstance(compose(overrides), Config)
 

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from omegaconf.errors import OmegaConfBaseException
 from support.messages import check_golden
+from support.tables import default_lane_has
 
 from vexp import compose, train
 from vexp.config.command import run_command
@@ -136,7 +137,9 @@ def error_of(*overrides: str) -> ConfigError:
 
 
 @pytest.mark.parametrize(
-    ("overrides", "key", "value", "fragment", "origin"), INVALID, ids=[" ".join(row[0]) for row in INVALID]
+    ("overrides", "key", "value", "fragment", "origin"),
+    default_lane_has(12, INVALID),
+    ids=[" ".join(row[0]) for row in INVALID],
 )
 def test_invalid_override_gives_error_with_fields(
     overrides: list[str], key: str, value: Any, fragment: str, origin: str, errors: Callable[..., ConfigError]
@@ -197,27 +200,30 @@ def test_invalid_override_is_refused_before_torch_is_imported(tmp_path: Path) ->
 
 @pytest.mark.parametrize(
     ("override", "key", "fragment"),
-    [
-        ("seed=" + "9" * 5000, "seed", "more than 4300 digits"),
-        ("seed=" + "9" * 4000, "seed", "must be between"),
-        ("epochs=" + "9" * 15, "epochs", "<= 1000000000"),
-        ("grad.clip=" + "[" * 200 + "]" * 200, "grad.clip", "more than 40 nested"),
-        ("loss=" + "x" * 5000, "loss", "takes the name of an option"),
-        ("x" * 5000 + "=1", "x" * 5000, "longer than the name of any key"),
-        ("x" * 5000, "x" * 5000, "longer than the name of any key"),
-        ("optimizer=1_000", "optimizer", "takes the name of an option"),
-        ("optimizer=true", "optimizer", "takes the name of an option"),
-        ("+dist=1e3", "dist", "takes the name of an option"),
-        ("++optimizer=inf", "optimizer", "takes the name of an option"),
-        ("backend=[[1],[2]]", "backend", "takes the name of an option"),
-        ("ema=[null]", "ema", "takes the name of an option"),
-        ("init_from=", "init_from", "must not be empty"),
-        ("resume=", "resume", "must not be empty"),
-        ("dist.nproc=1000000", "dist.nproc", f"its {os.cpu_count()} CPU cores"),
-        ("data.num_workers=100000", "data.num_workers", "must be <= 256"),
-        ("img_norm.mean=[nan,0,0]", "img_norm.mean", "must be finite"),
-        ("optimizer.weight_decay=inf", "optimizer.weight_decay", "must be finite"),
-    ],
+    default_lane_has(
+        2,
+        [
+            ("seed=" + "9" * 5000, "seed", "more than 4300 digits"),
+            ("seed=" + "9" * 4000, "seed", "must be between"),
+            ("epochs=" + "9" * 15, "epochs", "<= 1000000000"),
+            ("grad.clip=" + "[" * 200 + "]" * 200, "grad.clip", "more than 40 nested"),
+            ("loss=" + "x" * 5000, "loss", "takes the name of an option"),
+            ("x" * 5000 + "=1", "x" * 5000, "longer than the name of any key"),
+            ("x" * 5000, "x" * 5000, "longer than the name of any key"),
+            ("optimizer=1_000", "optimizer", "takes the name of an option"),
+            ("optimizer=true", "optimizer", "takes the name of an option"),
+            ("+dist=1e3", "dist", "takes the name of an option"),
+            ("++optimizer=inf", "optimizer", "takes the name of an option"),
+            ("backend=[[1],[2]]", "backend", "takes the name of an option"),
+            ("ema=[null]", "ema", "takes the name of an option"),
+            ("init_from=", "init_from", "must not be empty"),
+            ("resume=", "resume", "must not be empty"),
+            ("dist.nproc=1000000", "dist.nproc", f"its {os.cpu_count()} CPU cores"),
+            ("data.num_workers=100000", "data.num_workers", "must be <= 256"),
+            ("img_norm.mean=[nan,0,0]", "img_norm.mean", "must be finite"),
+            ("optimizer.weight_decay=inf", "optimizer.weight_decay", "must be finite"),
+        ],
+    ),
 )
 def test_absurd_override_raises_a_short_error_with_its_key(override: str, key: str, fragment: str) -> None:
     with pytest.raises(ConfigError) as caught:

@@ -52,11 +52,14 @@ def test_conf_has_every_recipe_of_the_table() -> None:
 
 @pytest.mark.parametrize(
     ("name", "kind", "frames", "more"),
-    [
-        ("finetune_videomae", "videomae", 4, []),
-        ("finetune_vjepa2", "vjepa2", 16, []),
-        ("vjepa2_probe", "vjepa2", 16, ["data.cache_features=true", "pipeline.train=${pipeline.val}"]),
-    ],
+    default_lane_has(
+        1,
+        [
+            ("finetune_videomae", "videomae", 4, []),
+            ("finetune_vjepa2", "vjepa2", 16, []),
+            ("vjepa2_probe", "vjepa2", 16, ["data.cache_features=true", "pipeline.train=${pipeline.val}"]),
+        ],
+    ),
 )
 def test_fine_tuning_takes_the_clips_of_the_model(
     name: str, kind: str, frames: int, more: list[str], tmp_path: Path
@@ -78,7 +81,7 @@ def test_fine_tuning_takes_the_clips_of_the_model(
         assert adapted.model.lora.scale == 2
 
 
-@pytest.mark.parametrize("name", default_lane_has(5, list(PUBLISHED)))
+@pytest.mark.parametrize("name", default_lane_has(2, list(PUBLISHED)))
 def test_recipe_has_values_of_its_source(name: str) -> None:
     of_flow = ["data.train.ann_file=a.txt", "data.val.ann_file=b.txt"]
     config = compose([f"experiment={name}", *(of_flow if "flow_" in name else ["data=folder", "data.root=videos"])])

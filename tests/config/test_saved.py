@@ -14,6 +14,7 @@ import torch
 import yaml
 from support.composing import compose_from_options, composing_with
 from support.paths import GOLDEN_DIR
+from support.tables import default_lane_has
 
 from vexp.config.command import run_command
 from vexp.config.compose import compose
@@ -103,7 +104,7 @@ def call(door: str, run: Path) -> int:
     return run_command(import_module(module).main, [argument.replace("RUN", str(run)) for argument in arguments])
 
 
-@pytest.mark.parametrize("attack", ATTACKS)
+@pytest.mark.parametrize("attack", default_lane_has(3, ATTACKS))
 def test_hostile_saved_config_is_refused(attack: str, tmp_path: Path) -> None:
     changes, fragment = ATTACKS[attack]
     values = changed(yaml.safe_load((RUN / "config.yaml").read_text()), changes)

@@ -47,6 +47,7 @@ def records(folder: Path) -> list[dict[str, Any]]:
 # ---- checkpoints ----
 
 
+@pytest.mark.integration
 def test_the_checkpoint_of_an_epoch_does_not_know_its_own_score(run: Path) -> None:
     """Theirs is written before the evaluation: a run resumed from it can crown a worse epoch."""
     scores = {record["step"]: record["top1_acc"] for record in records(run) if record["mode"] == "val"}

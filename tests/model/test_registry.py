@@ -6,6 +6,7 @@ import pytest
 import yaml
 from support.paths import ROOT
 from support.small_models import one_of_each_family
+from support.tables import default_lane_has
 
 from vexp import compose
 from vexp.config.options import options
@@ -95,34 +96,40 @@ def test_build_model_unknown_name_suggests_others() -> None:
 
 @pytest.mark.parametrize(
     ("words", "message"),
-    [
-        (["model=slowonly_r50", "model.depth=34"], "model.depth=34: must be one of 50, 101, 152"),
-        (["model=slowfast_r50", "model.alpha=3"], "slow_stride=8: must be a multiple of alpha=3"),
-        (["model=slowfast_r50", "model.fusion_kernel=4"], "fusion_kernel=4: must be odd"),
-        (["model=slowfast_r50", "model.beta_inverse=7"], "beta_inverse=7: must divide"),
-        (["model=i3d_r50", "model.non_local=gauss"], "must be one of embedded_gaussian, dot_product, gaussian"),
-        (["model=timesformer_divst", "model.img_size=100"], "img_size=100: must be a multiple of patch_size=16"),
-        (["model=timesformer_divst", "model.heads=7"], "width=768: must be a multiple of heads=7"),
-        (
-            ["model=timesformer_divst", "model.attention_type=time"],
-            "must be one of divided_space_time, joint_space_time",
-        ),
-        (["model=slowfast_r50", "model.fast_depth=34"], "model.fast_depth=34: must be one of 50, 101, 152"),
-        (["model=videomae_b", "model.num_frames=15"], "num_frames=15: must be a multiple of tubelet_size=2"),
-        (
-            ["model=mvitv2_s", "model.downsample=[3,1]"],
-            "downsample=.*must be increasing numbers of blocks from 1 to 15",
-        ),
-        (["model=mvitv2_s", "model.depth=12"], "must be increasing numbers of blocks from 1 to 11"),
-        (["model=swin_t", "model.heads=[3,6]"], "heads=.*must have 4 numbers, one for each stage of depths"),
-        (["model=uniformer_s", "model.depths=[3,4]"], "depths=.*must be 4 numbers of at least 1, one for each stage"),
-        (["model=uniformer_s", "model.head_width=48"], "widths=.*the last two must be multiples of head_width=48"),
-        (["model=uniformerv2_b16", "model.img_size=100"], "img_size=100: must be a multiple of patch_size=16"),
-        (["model=uniformerv2_b16", "model.heads=7"], "width=768: must be a multiple of heads=7"),
-        (["model=uniformerv2_b16", "model.global_blocks=13"], "global_blocks=13: must be at most depth=12"),
-        (["model=tsn", "model.backbone=timm/"], "backbone=timm/: must be a name of torchvision, or timm/NAME"),
-        (["model=swin_t", "model.heads=[5,6,12,24]"], "heads=.*must divide the channels of their stages, 96"),
-    ],
+    default_lane_has(
+        6,
+        [
+            (["model=slowonly_r50", "model.depth=34"], "model.depth=34: must be one of 50, 101, 152"),
+            (["model=slowfast_r50", "model.alpha=3"], "slow_stride=8: must be a multiple of alpha=3"),
+            (["model=slowfast_r50", "model.fusion_kernel=4"], "fusion_kernel=4: must be odd"),
+            (["model=slowfast_r50", "model.beta_inverse=7"], "beta_inverse=7: must divide"),
+            (["model=i3d_r50", "model.non_local=gauss"], "must be one of embedded_gaussian, dot_product, gaussian"),
+            (["model=timesformer_divst", "model.img_size=100"], "img_size=100: must be a multiple of patch_size=16"),
+            (["model=timesformer_divst", "model.heads=7"], "width=768: must be a multiple of heads=7"),
+            (
+                ["model=timesformer_divst", "model.attention_type=time"],
+                "must be one of divided_space_time, joint_space_time",
+            ),
+            (["model=slowfast_r50", "model.fast_depth=34"], "model.fast_depth=34: must be one of 50, 101, 152"),
+            (["model=videomae_b", "model.num_frames=15"], "num_frames=15: must be a multiple of tubelet_size=2"),
+            (
+                ["model=mvitv2_s", "model.downsample=[3,1]"],
+                "downsample=.*must be increasing numbers of blocks from 1 to 15",
+            ),
+            (["model=mvitv2_s", "model.depth=12"], "must be increasing numbers of blocks from 1 to 11"),
+            (["model=swin_t", "model.heads=[3,6]"], "heads=.*must have 4 numbers, one for each stage of depths"),
+            (
+                ["model=uniformer_s", "model.depths=[3,4]"],
+                "depths=.*must be 4 numbers of at least 1, one for each stage",
+            ),
+            (["model=uniformer_s", "model.head_width=48"], "widths=.*the last two must be multiples of head_width=48"),
+            (["model=uniformerv2_b16", "model.img_size=100"], "img_size=100: must be a multiple of patch_size=16"),
+            (["model=uniformerv2_b16", "model.heads=7"], "width=768: must be a multiple of heads=7"),
+            (["model=uniformerv2_b16", "model.global_blocks=13"], "global_blocks=13: must be at most depth=12"),
+            (["model=tsn", "model.backbone=timm/"], "backbone=timm/: must be a name of torchvision, or timm/NAME"),
+            (["model=swin_t", "model.heads=[5,6,12,24]"], "heads=.*must divide the channels of their stages, 96"),
+        ],
+    ),
 )
 def test_compose_invalid_model_option_raises(words: list[str], message: str) -> None:
     with pytest.raises(ValueError, match=message):

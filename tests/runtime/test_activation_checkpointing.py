@@ -125,6 +125,7 @@ def test_moving_average_is_checkpointed_on_its_own() -> None:
     assert not torch.equal(average.module(torch.ones(1, *size)), model.eval()(torch.ones(1, *size)))
 
 
+@pytest.mark.integration
 def test_model_in_eval_mode_is_exported() -> None:
     model, size = make_model("timesformer")
     expected = model.eval()(torch.ones(2, *size))

@@ -95,7 +95,7 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize(("overrides", "message"), default_lane_has(4, REFUSED))
+@pytest.mark.parametrize(("overrides", "message"), default_lane_has(1, REFUSED))
 def test_invalid_sweep_is_refused_before_first_job(
     overrides: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

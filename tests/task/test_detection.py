@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from support.run_files import assert_same_weights, read_checkpoint, read_metrics
+from support.tables import default_lane_has
 
 from vexp import compose, train
 from vexp.core.errors import UserError
@@ -267,7 +268,7 @@ REFUSED = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("overrides", "message"), REFUSED, ids=[" ".join(o) for o, _ in REFUSED])
+@pytest.mark.parametrize(("overrides", "message"), default_lane_has(5, REFUSED), ids=[" ".join(o) for o, _ in REFUSED])
 def test_options_that_do_not_fit_boxes_are_refused(overrides: list[str], message: str) -> None:
     with pytest.raises(UserError, match=message):
         build_experiment(compose([*TINY, *overrides]))
@@ -327,7 +328,9 @@ def built(overrides: list[str]) -> None:
     build_experiment(config)
 
 
-@pytest.mark.parametrize(("name", "text", "more", "message"), BROKEN, ids=[b[3][:40] + str(b[0]) for b in BROKEN])
+@pytest.mark.parametrize(
+    ("name", "text", "more", "message"), default_lane_has(5, BROKEN), ids=[b[3][:40] + str(b[0]) for b in BROKEN]
+)
 def test_broken_data_is_named(
     name: str | None, text: str, more: list[str], message: str, own_data: tuple[Path, list[str]]
 ) -> None:

@@ -135,7 +135,7 @@ def test_rescore_names_what_measures_segments(run: Path, capsys: pytest.CaptureF
     assert "vexp score answers=proposals.json" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("model", list(MODELS))
+@pytest.mark.parametrize("model", default_lane_has(1, list(MODELS)))
 def test_processes_take_the_step_of_one(folder: Path, model: str) -> None:
     """The loss of BMN is balanced over all processes. The second step has 2 videos: two of four processes have none."""
     for step in (0, 1):

@@ -4,6 +4,7 @@ import math
 
 import pytest
 from matplotlib.figure import Figure
+from support.tables import default_lane_has
 
 from vexp.tracking.curves import draw_curves
 
@@ -29,27 +30,30 @@ MANY = [record for step in range(1, 400) for record in ([train(step), val(step)]
 
 @pytest.mark.parametrize(
     ("records", "lines"),
-    [
-        ([], [[], [], []]),
-        ([train(1)], [["train"], [], ["lr"]]),
-        ([val(0)], [["val"], ["val top1_acc", "val top5_acc"], []]),
-        ([train(1), val(1)], [["train", "val"], ["train top1_acc", "val top1_acc", "val top5_acc"], ["lr"]]),
-        (MANY, [["train", "val"], ["train top1_acc", "val top1_acc", "val top5_acc"], ["lr"]]),
-        ([train(1, **{"lr/head": 0.01}), train(2)], [["train"], [], ["lr", "lr/head"]]),
-        (  # a group with the base rate has no line of its own, two groups with one rate have one
-            [train(s, **{"lr/base": 0.1, "lr/stem": 0.2, "lr/norm": 0.2}) for s in (1, 2)],
-            [["train"], [], ["lr", "lr/stem"]],
-        ),
-        (  # more than a legend can tell apart
-            [train(s, **{f"lr/layer_{k}": 0.1 * 0.75**k for k in range(1, 27)}) for s in (1, 2)],
-            [["train"], [], ["lr", "26 more", *["_"] * 25]],
-        ),
-        ([train(1, loss=math.nan), train(2, loss=math.inf), train(3)], [["train"], [], ["lr"]]),
-        (
-            [val(1, **{f"top{k}_acc": 0.5 for k in range(2, 9)})],
-            [["val"], [f"val top{k}_acc" for k in (1, 5, 2, 3)], []],
-        ),
-    ],
+    default_lane_has(
+        3,
+        [
+            ([], [[], [], []]),
+            ([train(1)], [["train"], [], ["lr"]]),
+            ([val(0)], [["val"], ["val top1_acc", "val top5_acc"], []]),
+            ([train(1), val(1)], [["train", "val"], ["train top1_acc", "val top1_acc", "val top5_acc"], ["lr"]]),
+            (MANY, [["train", "val"], ["train top1_acc", "val top1_acc", "val top5_acc"], ["lr"]]),
+            ([train(1, **{"lr/head": 0.01}), train(2)], [["train"], [], ["lr", "lr/head"]]),
+            (  # a group with the base rate has no line of its own, two groups with one rate have one
+                [train(s, **{"lr/base": 0.1, "lr/stem": 0.2, "lr/norm": 0.2}) for s in (1, 2)],
+                [["train"], [], ["lr", "lr/stem"]],
+            ),
+            (  # more than a legend can tell apart
+                [train(s, **{f"lr/layer_{k}": 0.1 * 0.75**k for k in range(1, 27)}) for s in (1, 2)],
+                [["train"], [], ["lr", "26 more", *["_"] * 25]],
+            ),
+            ([train(1, loss=math.nan), train(2, loss=math.inf), train(3)], [["train"], [], ["lr"]]),
+            (
+                [val(1, **{f"top{k}_acc": 0.5 for k in range(2, 9)})],
+                [["val"], [f"val top{k}_acc" for k in (1, 5, 2, 3)], []],
+            ),
+        ],
+    ),
     ids=[
         "nothing",
         "one step",

@@ -190,17 +190,20 @@ def test_init_from_starts_with_averaged_weights(straight: Path, tmp_path: Path) 
 
 @pytest.mark.parametrize(
     ("overrides", "message"),
-    [
-        (["resume={straight}", "epochs=2"], "nothing is left"),
-        (["init_from={straight}", "model.width=16"], "does not belong to this model"),
-        (["resume={straight}/checkpoints/step_1.pth", "ema=never"], "saved with ema on"),
-        (["resume={straight}/checkpoints/none.pth"], "no such checkpoint"),
-        (["device=cuda:99"], "torch finds"),
-        (["lr=cosine_restart", "lr.periods=[1]"], "lr_policy"),
-        (["optimizer.lr=1e30", "grad=plain"], "is not finite"),
-        (["data.train.indices=[99]"], "outside 0..15"),
-        (["pipeline.val.crop.crop_size=500"], "crop_size"),
-    ],
+    default_lane_has(
+        3,
+        [
+            (["resume={straight}", "epochs=2"], "nothing is left"),
+            (["init_from={straight}", "model.width=16"], "does not belong to this model"),
+            (["resume={straight}/checkpoints/step_1.pth", "ema=never"], "saved with ema on"),
+            (["resume={straight}/checkpoints/none.pth"], "no such checkpoint"),
+            (["device=cuda:99"], "torch finds"),
+            (["lr=cosine_restart", "lr.periods=[1]"], "lr_policy"),
+            (["optimizer.lr=1e30", "grad=plain"], "is not finite"),
+            (["data.train.indices=[99]"], "outside 0..15"),
+            (["pipeline.val.crop.crop_size=500"], "crop_size"),
+        ],
+    ),
 )
 def test_run_rejects_invalid_overrides(straight: Path, tmp_path: Path, overrides: list[str], message: str) -> None:
     with pytest.raises(UserError, match=message):

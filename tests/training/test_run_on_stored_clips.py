@@ -14,6 +14,7 @@ import pytest
 from support.archives import write_shards, write_tar, write_zip
 from support.file_server import FileServer, serving
 from support.run_files import assert_same_weights, read_metrics
+from support.tables import default_lane_has
 
 from vexp import compose, train
 from vexp.__main__ import main as vexp_main
@@ -86,14 +87,17 @@ def test_compose_refuses_password_without_showing_it(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "command",
-    [
-        ["train"],
-        ["train", "-m", "seed=1,2"],
-        ["train", "-m", "data.train.data_prefix='http://host/a','URL'"],
-        ["train", "-m", "hydra/sweeper=optuna", "data.train.data_prefix='http://host/a','URL'"],
-        ["explain", "data.train.data_prefix"],
-        ["show", "batch"],
-    ],
+    default_lane_has(
+        2,
+        [
+            ["train"],
+            ["train", "-m", "seed=1,2"],
+            ["train", "-m", "data.train.data_prefix='http://host/a','URL'"],
+            ["train", "-m", "hydra/sweeper=optuna", "data.train.data_prefix='http://host/a','URL'"],
+            ["explain", "data.train.data_prefix"],
+            ["show", "batch"],
+        ],
+    ),
     ids=lambda command: " ".join(command[:3]),
 )
 def test_commands_refuse_password_before_they_write(

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from support.encode import numbered_frame, read_number, write_video
 from support.exact_color import exact_rgb, planes
+from support.tables import default_lane_has
 
 from vexp.data.decoding.pyav import VideoReader
 
@@ -159,7 +160,7 @@ def _run(case: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path
     return path, coded
 
 
-@pytest.mark.parametrize("case", QUICK, ids=_id)
+@pytest.mark.parametrize("case", default_lane_has(3, [pytest.param(case) for case in QUICK]), ids=_id)
 def test_frames_of_an_encoder_are_exact(case: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _run(case, tmp_path, monkeypatch)
 

@@ -23,7 +23,7 @@ from vexp.data.decoding.pyav import VideoReader
 from vexp.data.decoding.video_info import VideoInfoCache
 
 
-@pytest.mark.parametrize("name", default_lane_has(12, list(VIDEOS)))
+@pytest.mark.parametrize("name", default_lane_has(4, list(VIDEOS)))
 def test_frames_equal_a_sequential_decode(name: str, video: Callable[[str], Path]) -> None:
     _, numbers, _ = VIDEOS[name]
     truth = plain_decode(video(name))

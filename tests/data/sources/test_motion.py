@@ -48,6 +48,7 @@ def test_same_seed_gives_same_bytes(folder: Path, tmp_path: Path, monkeypatch: p
     assert digests(ensure_motion(tmp_path, seed=0, **SMALL)) == digests(folder)
 
 
+@pytest.mark.integration
 def test_clips_differ_and_other_seed_changes_all(folder: Path, tmp_path: Path) -> None:
     def clips(where: Path) -> list[str]:
         return [digest for name, digest in digests(where).items() if name.endswith(".mp4")]
@@ -105,6 +106,7 @@ def test_second_call_writes_nothing(folder: Path) -> None:
     assert times() == before
 
 
+@pytest.mark.integration
 def test_concurrent_calls_succeed(tmp_path: Path) -> None:
     with ThreadPoolExecutor(2) as pool:
         made = [pool.submit(ensure_motion, tmp_path, seed=0, train_clips=1, val_clips=1) for _ in range(2)]
@@ -165,6 +167,7 @@ def kolmogorov_smirnov(first: np.ndarray, second: np.ndarray) -> float:
     return float(np.abs(ranks[0] - ranks[1]).max())
 
 
+@pytest.mark.integration
 def test_single_frame_distribution_does_not_depend_on_class() -> None:
     draws = 3000
     limit = 2.5 * np.sqrt(2 / draws)  # Kolmogorov-Smirnov, two samples: passed by chance but for 1 in 100 000
@@ -196,6 +199,7 @@ def displacement(clip: np.ndarray) -> np.ndarray:
     return total
 
 
+@pytest.mark.integration
 def test_flip_label_map_equals_mirrored_motion(folder: Path, mirror_image: dict[str, str]) -> None:
     for name, axis, sign in (("left", 0, -1), ("right", 0, 1), ("up", 1, -1), ("down", 1, 1)):
         for number in range(2):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.tables import default_lane_has
 
 import vexp
 from vexp.core.errors import ConfigError
@@ -90,13 +91,20 @@ def test_motion_skeleton_moves_the_limb_of_its_class(label: int) -> None:
 
 @pytest.mark.parametrize(
     ("overrides", "key", "rule"),
-    [
-        (["data=motion_skeleton"], "pipeline.train", "makes no heat maps of the skeletons; set pipeline=skeleton"),
-        (["pipeline=skeleton"], "pipeline.train.compact", "the data are videos; set data=skeleton"),
-        ([*SKELETON, "+transform@pipeline.train.jitter=color_jitter"], "pipeline.train.target", "must be the last"),
-        ([*SKELETON, "pipeline.val.target.with_limb=true"], "pipeline.val", "draws 34 heat maps, pipeline.train 17"),
-        (["data=motion_skeleton", "pipeline=skeleton"], "pipeline.test.target", "mixes views"),
-    ],
+    default_lane_has(
+        2,
+        [
+            (["data=motion_skeleton"], "pipeline.train", "makes no heat maps of the skeletons; set pipeline=skeleton"),
+            (["pipeline=skeleton"], "pipeline.train.compact", "the data are videos; set data=skeleton"),
+            ([*SKELETON, "+transform@pipeline.train.jitter=color_jitter"], "pipeline.train.target", "must be the last"),
+            (
+                [*SKELETON, "pipeline.val.target.with_limb=true"],
+                "pipeline.val",
+                "draws 34 heat maps, pipeline.train 17",
+            ),
+            (["data=motion_skeleton", "pipeline=skeleton"], "pipeline.test.target", "mixes views"),
+        ],
+    ),
 )
 def test_compose_pipeline_that_does_not_fit_skeletons_is_refused(overrides: list[str], key: str, rule: str) -> None:
     with pytest.raises(ConfigError, match=rule) as caught:

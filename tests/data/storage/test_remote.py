@@ -10,6 +10,7 @@ import pytest
 from data.storage.conftest import forget
 from support.archives import write_tar, write_zip
 from support.file_server import FileServer
+from support.tables import default_lane_has
 
 from vexp.core.errors import UserError
 from vexp.data import storage
@@ -49,7 +50,7 @@ def test_file_is_transferred_once_for_all_processes(server: FileServer) -> None:
     assert storage.read(path) == b"another content"
 
 
-@pytest.mark.parametrize("kind", ["zip", "deflated", "tar", "shards"])
+@pytest.mark.parametrize("kind", default_lane_has(1, ["zip", "deflated", "tar", "shards"]))
 def test_archive_of_server_is_read_in_parts(server: FileServer, kind: str) -> None:
     folder = server.root / "clips"
     big = folder / "b" / "unused.bin"
@@ -97,8 +98,8 @@ def test_transient_fault_is_overcome(server: FileServer, faults: list[int | str]
 
 @pytest.mark.parametrize(
     ("fault", "fragment"),
-    [(403, "the server answered 403"), (401, "answered 401"), (500, r"answered 500.*3 attempts"),
-     ("close", r"[Dd]isconnected.*3 attempts|.*3 attempts"), ("hang", "less than 16 kB in 0.3 seconds")],
+    default_lane_has(2, [(403, "the server answered 403"), (401, "answered 401"), (500, r"answered 500.*3 attempts"),
+     ("close", r"[Dd]isconnected.*3 attempts|.*3 attempts"), ("hang", "less than 16 kB in 0.3 seconds")]),
 )  # fmt: skip
 @pytest.mark.parametrize("is_known", [False, True])
 def test_lasting_fault_is_a_sentence(

@@ -12,6 +12,7 @@ import torch
 from support.paths import GOLDEN_DIR
 from support.recorded_models import clip_of, filled
 from support.small_models import one_of_each_family
+from support.tables import default_lane_has
 from torch import Tensor, nn
 
 from vexp.model import build_model, roi, zoo, zoo_frames, zoo_pose, zoo_transformers
@@ -37,7 +38,7 @@ def classes(name: str) -> int:
     return [shape for key, shape in NETS[name]["keys"].items() if key.startswith("cls_head.")][-1][0]
 
 
-@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize("name", default_lane_has(4, NETS))
 def test_rename_keys_mmaction2_checkpoint_matches_every_tensor(name: str) -> None:
     recorded = NETS[name]
     with torch.device("meta"):
@@ -152,18 +153,21 @@ def image_state(name: str) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize(
     ("name", "image"),
-    [
-        ("tsn_r50", "resnet50"),
-        ("tsm_r50", "resnet50"),
-        ("c2d_r50", "resnet50"),
-        ("slowonly_r50", "resnet50"),
-        ("slowonly_nl_r50", "resnet50"),
-        ("i3d_r50", "resnet50"),
-        ("i3d_r50_heavy", "resnet50"),
-        ("timesformer_divst", "vit_b_16"),
-        ("timesformer_jointst", "vit_b_16"),
-        ("timesformer_spaceonly", "vit_b_16"),
-    ],
+    default_lane_has(
+        3,
+        [
+            ("tsn_r50", "resnet50"),
+            ("tsm_r50", "resnet50"),
+            ("c2d_r50", "resnet50"),
+            ("slowonly_r50", "resnet50"),
+            ("slowonly_nl_r50", "resnet50"),
+            ("i3d_r50", "resnet50"),
+            ("i3d_r50_heavy", "resnet50"),
+            ("timesformer_divst", "vit_b_16"),
+            ("timesformer_jointst", "vit_b_16"),
+            ("timesformer_spaceonly", "vit_b_16"),
+        ],
+    ),
 )
 def test_adapt_image_weights_fill_backbone(name: str, image: str) -> None:
     """All of it but what an image model has not: the rest of their keys is their classifier, the rest of ours time."""

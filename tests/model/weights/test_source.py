@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 import torch
 import torchvision.models
+from support.tables import default_lane_has
 
 from vexp import compose
 from vexp.config.preflight import check_inputs
@@ -364,12 +365,15 @@ HEADER = b"HTTP/1.0 200 OK\r\nContent-Length: 100000\r\n\r\n"
 
 @pytest.mark.parametrize(
     "pieces",
-    [
-        [],
-        [bytes([byte]) for byte in HEADER],  # a byte in time, again and again
-        [HEADER],
-        [HEADER, *[b"x"] * 50],
-    ],
+    default_lane_has(
+        1,
+        [
+            [],
+            [bytes([byte]) for byte in HEADER],  # a byte in time, again and again
+            [HEADER],
+            [HEADER, *[b"x"] * 50],
+        ],
+    ),
 )
 def test_locate_server_that_stops_answering_raises(
     silent_server: tuple[list[bytes], str], tmp_path: Path, pieces: list[bytes]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from support.tables import default_lane_has
 
 from vexp import compose
 from vexp.__main__ import main
@@ -23,7 +24,7 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", default_lane_has(1, CASES))
 def test_config_file_composes_to_the_same_config(tmp_path: Path, case: str) -> None:
     config, provenance = compose_with_provenance(CASES[case])
     (tmp_path / "experiment").mkdir()

@@ -65,7 +65,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(
-    ("text", "what", "nearest"), default_lane_has(10, REFUSED), ids=[what for _, what, _ in REFUSED]
+    ("text", "what", "nearest"), default_lane_has(3, REFUSED), ids=[what for _, what, _ in REFUSED]
 )
 def test_other_model_is_refused(text: str, what: str, nearest: str, tmp_path: Path) -> None:
     with pytest.raises(UserError) as caught:

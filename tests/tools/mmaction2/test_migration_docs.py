@@ -19,6 +19,7 @@ from vexp.tools.mmaction2.result import STATUSES
 PAGE = PATH.read_text()
 
 
+@pytest.mark.integration
 def test_table_of_the_tests_configs_is_current() -> None:
     """``cd tests; python -m support.import_table`` writes it."""
     assert written() == table()
