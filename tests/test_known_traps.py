@@ -107,6 +107,7 @@ def test_glob_lists_options_of_user_folders(own_folder: Path, tmp_path: Path, mo
     assert jobs_of(words, monkeypatch) == [["model=mine"], ["model=tiny3d"]]
 
 
+@pytest.mark.integration
 def test_overrides_on_both_sides_of_a_flag_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Hydra 1.3.8 takes one block of overrides and drops or refuses the others (#3133)."""
     words = ["seed=1", "-m", "optimizer=sgd,adamw", "epochs=1", "--config-dir", str(tmp_path), "lr=step,cosine"]

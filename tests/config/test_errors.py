@@ -173,6 +173,7 @@ def check_messages(command: Callable[[Sequence[str]], int], folder: Path, capsys
     check_golden("messages.txt", "\n".join(blocks).replace(str(folder), "FOLDER"))
 
 
+@pytest.mark.integration
 def test_messages_are_those_of_the_golden_file(
     errors: Callable[..., ConfigError], folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -67,18 +67,21 @@ def test_files_from_before_a_gap_are_never_cleaned() -> None:
     assert prunable(written, 2, written) == ["epoch_1.pth", "epoch_2.pth", "epoch_3.pth"]
 
 
+@pytest.mark.integration
 def test_the_iteration_in_a_checkpoint_is_one_too_small(run: Path) -> None:
     """Their iter_18.pth has iteration 17: resuming repeats a step."""
     for step in range(1, 7):
         assert checkpoint.load(run / "checkpoints" / f"step_{step}.pth")["step"] == step
 
 
+@pytest.mark.integration
 def test_a_checkpoint_within_an_epoch_says_that_the_epoch_is_complete(run: Path) -> None:
     """Theirs is called epoch_<n>.pth and skips the rest of the epoch when resumed."""
     assert Checkpoint(by_epoch=False).name(2, 3) == "step_2.pth"
     assert checkpoint.load(run / "checkpoints" / "step_2.pth")["epoch"] == 1  # within the first
 
 
+@pytest.mark.integration
 def test_a_checkpoint_by_steps_is_overwritten_within_the_epoch(run: Path) -> None:
     """And max_keep_ckpts does nothing: theirs has one name an epoch."""
     names = sorted(path.name for path in (run / "checkpoints").glob("step_*.pth"))

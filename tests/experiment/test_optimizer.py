@@ -39,6 +39,7 @@ def grouped(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.integration
 def test_parameter_groups_are_logged_and_saved_as_csv(grouped: Path) -> None:
     rows = list(csv.DictReader((grouped / "param_groups.csv").read_text().splitlines()))
     assert [(row["group"], row["lr"], row["weight_decay"]) for row in rows] == [
@@ -53,6 +54,7 @@ def test_parameter_groups_are_logged_and_saved_as_csv(grouped: Path) -> None:
     assert "  frozen      -" in log(grouped)
 
 
+@pytest.mark.integration
 def test_learning_rates_of_groups_are_recorded_and_summarized_in_log(grouped: Path) -> None:
     first = read_metrics(grouped, "train")[0]
     assert {key: value for key, value in first.items() if key.startswith("lr")} == {
@@ -61,6 +63,7 @@ def test_learning_rates_of_groups_are_recorded_and_summarized_in_log(grouped: Pa
     assert "| lr 0.05 (0.025 to 0.1 in 4 groups) |" in log(grouped)
 
 
+@pytest.mark.integration
 def test_frozen_parameters_and_statistics_do_not_change(grouped: Path) -> None:
     """Also the running statistics, although an evaluation sets the model back to train mode."""
     torch.manual_seed(0)

@@ -92,6 +92,7 @@ def assert_equal(found: list[dict[str, torch.Tensor]], expected: list[dict[str, 
         assert a["video_name"] == b["video_name"]
 
 
+@pytest.mark.integration
 def test_batches_of_every_place_are_equal(
     clips: Path, tmp_path: Path, server: FileServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
