@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import pytest
 
@@ -14,9 +15,18 @@ from vexp.core.interrupt import exit_on_interrupt, raise_on_interrupt
 
 SCRIPT = """
 import importlib, os, signal, vexp.__main__
+signal.signal(signal.SIGINT, signal.default_int_handler)
 vexp.__main__.import_module = lambda name: os.kill(os.getpid(), signal.SIGINT)
 vexp.__main__.main(["plan"])
 """
+
+
+@pytest.fixture(autouse=True)
+def _interrupts_raise() -> Iterator[None]:
+    """A program that was started in the background ignores Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def test_ctrl_c_during_the_import_of_a_command_prints_one_line() -> None:
