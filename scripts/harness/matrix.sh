@@ -42,7 +42,7 @@ torch() { # of an edge
   esac
 }
 exact=( # one version of each bound; what is not named here has that of constraints.txt
-  "pinned|3.10|hydra-core==1.3.8 omegaconf==2.3.1 numpy==1.26.4 av==17.1.0 opencv-python-headless==4.10.0.84 pillow==10.4.0"
+  "pinned|3.10|hydra-core==1.3.8 omegaconf==2.3.1 numpy==1.26.4 av==17.1.0 opencv-python-headless==4.10.0.84 pillow==10.4.0 hypothesis==6.168.5"
   "pinned|3.13|hydra-core==1.4.0rc3 omegaconf==2.4.1rc1 numpy==2.4.6 av==19.0.2 opencv-python-headless==5.0.0.93"
 )
 [ "$pinned" = no ] || edges=("${exact[@]}")

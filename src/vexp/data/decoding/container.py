@@ -33,8 +33,8 @@ python -c "from PIL import Image; Image.open('INPUT.webp').save('OUTPUT.png', sa
 STRICT = {"err_detect": "crccheck+bitstream+buffer+careful+explode"}
 """Decoder options of FFmpeg that detect violations of the standard and discard the affected frames."""
 
-_NO_FRAMES = [{"skip_frame": "all"}] * 8
-"""Options of the decoders, for the first streams, while FFmpeg completes the metadata of a file."""
+_NO_PROBE = {"probesize": "32", "skip_frame": "all"}
+"""Options of the container, and of the decoders while FFmpeg completes the metadata of a file."""
 
 READ_ERRORS = (av.FFmpegError, OSError, ValueError)
 
@@ -70,7 +70,7 @@ def open_stream(path: Path | StoredFile, strict: bool, *, probe: bool = True) ->
         UserError: If it cannot be read as a video.
     """
     name = ffmpeg_url(path)
-    options: dict[str, Any] = {} if probe else {"options": {"probesize": "32"}, "stream_options": _NO_FRAMES}
+    options: dict[str, Any] = {} if probe else {"options": _NO_PROBE}
     try:
         try:
             container = av.open(name, **options)
